@@ -1,0 +1,27 @@
+"""The audit trail: one function writes it, in the transaction of the change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.utils import timezone
+
+from tenants.models import AuditEntry, User
+
+
+def record(obj: models.Model, action: str, *, by: User | None, **data: Any) -> None:
+    """Write that `by` (None: the system itself) did `action` to `obj`, a row of a tenant.
+
+    `data` holds harmless facts only: counts, states, codes; never texts, names or secrets.
+    """
+    AuditEntry.objects.create(
+        tenant_id=getattr(obj, "tenant_id", None) or obj.pk,
+        at=timezone.now(),
+        user=by,
+        actor=by.email if by else "system",
+        action=action,
+        object_type=obj._meta.label_lower,
+        object_id=obj.pk,
+        data=data,
+    )

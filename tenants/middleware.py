@@ -1,0 +1,136 @@
+"""The doors of the pages: the scope, the log-in, the tenant in the URL, the language."""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render, resolve_url
+from django.utils import timezone, translation
+from django_htmx.http import HttpResponseClientRedirect
+
+from agenticos import scope
+from tenants.models import Membership
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+class ScopeMiddleware:
+    """Every request starts without a scope, whatever the thread served before.
+
+    The scope of the tenant (or, for staff in the admin, of the system) is entered here and not in
+    `process_view`, so that it also covers the rendering of lazy template answers.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        with scope.as_nobody():
+            return self.get_response(request)
+
+
+class LoginMiddleware(LoginRequiredMiddleware):
+    """Everything is closed but what says @login_not_required; htmx is sent away as a whole page.
+
+    A log-in page inside a panel would be a trap, so htmx gets the address to go to.
+    """
+
+    def handle_no_permission(  # type: ignore[override]  # htmx gets 200 with a header
+        self, request: HttpRequest, view_func: Any
+    ) -> HttpResponseBase:
+        if getattr(request, "htmx", False):
+            back = getattr(request, "htmx").current_url_abs_path or resolve_url("home")  # noqa: B009
+            query = urlencode({"next": back})
+            return HttpResponseClientRedirect(f"{resolve_url(settings.LOGIN_URL)}?{query}")
+        return super().handle_no_permission(request, view_func)
+
+
+class TenantMiddleware:
+    """Takes the slug out of /t/<slug>/… and puts the tenant and the membership in its place.
+
+    Strangers get the same 404 as for a tenant that does not exist; a suspended tenant's members
+    get 403 with a page. Views below run inside the tenant's scope; the admin, for staff, inside
+    the system's.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_view(
+        self,
+        request: HttpRequest,
+        view: Callable[..., HttpResponseBase],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> HttpResponseBase | None:
+        match = request.resolver_match
+        if match is not None and "admin" in match.app_names and request.user.is_authenticated:
+            if request.user.is_staff:
+                with scope.as_system("admin"):
+                    return _rendered(view(request, *args, **kwargs))
+            return None
+        slug = kwargs.pop("tenant", None)
+        if slug is None or not request.user.is_authenticated:
+            return None
+        with scope.as_system("membership look-up"):
+            membership = (
+                Membership.objects.select_related("tenant", "user")
+                .filter(user=request.user.pk, tenant__slug=slug)
+                .first()
+            )
+        if membership is None:
+            raise Http404
+        request.membership = membership  # type: ignore[attr-defined]
+        request.tenant = membership.tenant  # type: ignore[attr-defined]
+        if membership.tenant.suspended_at:
+            return render(request, "errors/suspended.html", status=403)
+        with (
+            scope.as_tenant(membership.tenant),
+            timezone.override(zoneinfo.ZoneInfo(membership.tenant.time_zone)),
+            translation.override(language_of(request)),
+        ):
+            response = _rendered(view(request, *args, **kwargs))
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+
+def _rendered(response: HttpResponseBase) -> HttpResponseBase:
+    """The response, rendered now if it was lazy: later the scope is gone."""
+    render_now = getattr(response, "render", None)
+    if callable(render_now) and not getattr(response, "is_rendered", True):
+        render_now()
+    return response
+
+
+def language_of(request: HttpRequest) -> str:
+    """The person's language, else the tenant's, else the browser's."""
+    chosen = getattr(getattr(request, "user", None), "language", "")
+    tenant = getattr(request, "tenant", None)
+    return (
+        chosen or getattr(tenant, "language", "") or translation.get_language_from_request(request)
+    )
+
+
+class LanguageMiddleware:
+    """Pages of no tenant (log-in, choice of tenant, errors) speak the person's language."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        with translation.override(language_of(request)):
+            response = self.get_response(request)
+            response = _rendered(response)
+        if isinstance(response, HttpResponse):
+            response.headers.setdefault("Content-Language", translation.get_language() or "en")
+        return response

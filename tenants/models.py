@@ -1,0 +1,238 @@
+"""Tenants, the people who work for them, and what they did."""
+
+from __future__ import annotations
+
+import zoneinfo
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.db import models
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+from tenants.owned import TenantOwned
+from tenants.roles import Role
+
+
+def check_time_zone(name: str) -> None:
+    """Raise ValidationError unless `name` is an IANA time zone."""
+    if name not in zoneinfo.available_timezones():
+        raise ValidationError(_("This is not an IANA time zone, such as America/Sao_Paulo."))
+
+
+class UserManager(BaseUserManager["User"]):
+    """Makes people, who log in by e-mail."""
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
+        """Create a person; without a password they cannot log in until they set one."""
+        user = self.model(email=self.normalize_email(email).lower(), **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person. What they may do is said by their memberships."""
+
+    email = models.EmailField(_("e-mail"), unique=True)
+    name = models.CharField(_("name"), max_length=120, blank=True)
+    language = models.CharField(
+        _("language"), max_length=10, blank=True, choices=settings.LANGUAGES
+    )
+    theme = models.CharField(
+        _("theme"),
+        max_length=8,
+        blank=True,
+        choices=[("", _("As the system")), ("light", _("Light")), ("dark", _("Dark"))],
+    )
+    is_staff = models.BooleanField(_("staff"), default=False)
+    is_active = models.BooleanField(_("active"), default=True)
+    date_joined = models.DateTimeField(_("joined"), auto_now_add=True)
+
+    objects = UserManager()
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    class Meta:
+        verbose_name = _("person")
+        verbose_name_plural = _("people")
+
+    def __str__(self) -> str:
+        return self.name or self.email
+
+    def get_full_name(self) -> str:
+        return self.name or self.email
+
+    def get_short_name(self) -> str:
+        return self.name.split(" ")[0] if self.name else self.email
+
+
+class Tenant(models.Model):
+    """A client of the agency: its own people, leads, campaigns and connections."""
+
+    slug = models.SlugField(
+        _("address"),
+        max_length=40,
+        unique=True,
+        validators=[RegexValidator(r"^[a-z0-9][a-z0-9-]*$", _("Lower-case letters, digits, -."))],
+    )
+    name = models.CharField(_("name"), max_length=120)
+    time_zone = models.CharField(
+        _("time zone"), max_length=64, default=settings.TIME_ZONE, validators=[check_time_zone]
+    )
+    language = models.CharField(
+        _("language"), max_length=10, default="pt-br", choices=settings.LANGUAGES
+    )
+    contact_gap_days = models.PositiveSmallIntegerField(
+        _("days between first touches"),
+        default=90,
+        help_text=_(
+            "A person gets at most one first message in this many days. 0 switches it off."
+        ),
+    )
+    # The tenant stop: set, nothing leaves for any of the tenant's campaigns.
+    stopped_at = models.DateTimeField(
+        _("sending stopped at"), null=True, blank=True, editable=False
+    )
+    suspended_at = models.DateTimeField(_("suspended at"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    # The tenant's data key, wrapped by a master key (tenants/crypto.py). Deleting it erases
+    # every credential of the tenant for good.
+    data_key = models.BinaryField(editable=False, default=b"")
+
+    class Meta:
+        verbose_name = _("tenant")
+        verbose_name_plural = _("tenants")
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("campaigns:list", args=[self.slug])
+
+    @property
+    def zone(self) -> zoneinfo.ZoneInfo:
+        return zoneinfo.ZoneInfo(self.time_zone)
+
+
+class Membership(TenantOwned):
+    """A person's role in a tenant."""
+
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.CASCADE, related_name="memberships", db_index=False
+    )
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(_("role"), max_length=10, choices=Role.choices, default=Role.VIEWER)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = _("membership")
+        verbose_name_plural = _("memberships")
+        constraints = [
+            *TenantOwned.Meta.constraints,
+            models.UniqueConstraint(fields=["tenant", "user"], name="membership_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} · {self.get_role_display()}"
+
+
+class ApiKey(TenantOwned):
+    """A program's key to one tenant's API. The secret is shown once and kept as a hash."""
+
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.CASCADE, related_name="api_keys", db_index=False
+    )
+    name = models.CharField(_("name"), max_length=60)
+    public_id = models.CharField(max_length=16, unique=True, editable=False)
+    digest = models.BinaryField(editable=False)
+    last_four = models.CharField(max_length=4, editable=False)
+    scopes = models.JSONField(default=list)
+    created_by = models.ForeignKey(Membership, on_delete=models.CASCADE, related_name="api_keys")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
+        constraints = [
+            *TenantOwned.Meta.constraints,
+            models.UniqueConstraint(fields=["tenant", "name"], name="api_key_name"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} …{self.last_four}"
+
+
+class IdempotencyRecord(TenantOwned):
+    """A program's request that must be done once: its answer, kept for a day.
+
+    Written before the work and in its transaction, so the unique key makes a second request with
+    the same `Idempotency-Key` wait for the first one. `status` 0: the work is not done yet.
+    """
+
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.CASCADE, related_name="idempotency_records", db_index=False
+    )
+    api_key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="+", db_index=False)
+    key = models.CharField(max_length=255)
+    method = models.CharField(max_length=6)
+    path = models.CharField(max_length=500)
+    body = models.CharField(max_length=64)  # SHA-256 of what was sent
+    status = models.PositiveSmallIntegerField(default=0)
+    answer = models.TextField(blank=True)  # as it was sent, to the byte
+    created_at = models.DateTimeField()
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = _("idempotency record")
+        verbose_name_plural = _("idempotency records")
+        constraints = [
+            *TenantOwned.Meta.constraints,
+            models.UniqueConstraint(fields=["tenant", "api_key", "key"], name="idempotency_once"),
+        ]
+        indexes = [
+            # What is older than a day goes.
+            models.Index(fields=["tenant", "created_at"], name="idempotency_age")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}: {self.status}"
+
+
+class AuditEntry(TenantOwned):
+    """Who did what to which row. Written with the change, never altered."""
+
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.CASCADE, related_name="audit_entries", db_index=False
+    )
+    at = models.DateTimeField()
+    # SET_NULL: the entry outlives the person; `actor` keeps how they were known.
+    user = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    actor = models.CharField(max_length=254)
+    action = models.CharField(max_length=60)
+    object_type = models.CharField(max_length=60)
+    object_id = models.BigIntegerField(null=True)
+    data = models.JSONField(default=dict)
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = _("audit entry")
+        verbose_name_plural = _("audit entries")
+        indexes = [
+            # The activity of one object, newest first.
+            models.Index(
+                fields=["tenant", "object_type", "object_id", "-id"], name="audit_by_object"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} · {self.actor}"
