@@ -1,0 +1,1 @@
+"""Instagram through Meta's official Graph API."""

@@ -1,0 +1,647 @@
+"""A slice of CRM work: bring contacts to the state that was wished for.
+
+One thread, the slice's own, talks to the database; the pool's threads only call providers. So a
+delivery goes in steps: each is planned and committed here, called in the pool, and recorded here.
+A contact is updated under the id we know. Without one it is created, and a create that may have
+happened already is looked for first, since GHL knows no idempotency.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Final, Protocol, TypeGuard, cast
+from zlib import crc32
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection as database
+from django.db.models import Min, OuterRef, Subquery
+from django.utils.translation import gettext_noop as _
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from agenticos import clock as clocks, scope
+from agenticos.leasing import new_token, owner, stopping
+from integrations import actions
+from integrations.actions import Held, Note, Result
+from integrations.errors import Fault, ProviderError, Rejected, TryLater, Unsure
+from integrations.ghl.client import FIELDS, HANDLE_FIELD
+from integrations.models import Connection, SyncItem
+from integrations.ports import Contact, Created, Crm, CrmContact
+from integrations.registry import crm_for
+from tenants.crypto import CannotOpen
+
+logger = logging.getLogger(__name__)
+State = SyncItem.State
+
+THREADS: Final = 4
+BATCH: Final = 16  # items claimed at once, shared by the connections that are due
+LOOK_AGAIN_S: Final = 0.25  # how often an unfilled pool looks for more
+INDEX_LAG: Final = timedelta(seconds=60)  # how long the CRM's search may not see a new contact
+NOT_STORED_ATTEMPTS: Final = 4
+CREATE_UNSURE: Final = _(
+    "An earlier try may have created the contact. It is searched for before it is created again."
+)
+# Their cause is the connection, not the item: the whole connection pauses, no attempt is burnt.
+PAUSING: Final = frozenset({"connect_failed", "rate_limited"})
+FIELD_TROUBLE: Final = frozenset({"field_missing", "fields_refused"})
+
+
+class Step(Enum):
+    """What is called in one go; the value is the number of calls it may take."""
+
+    FIELDS = ("fields", actions.MOST_CALLS)
+    WRITE = ("write", 3)
+    FIND = ("find", 1)
+    CREATE = ("create", 1)
+    READ = ("read", 1)
+
+    @property
+    def calls(self) -> int:
+        return self.value[1]
+
+
+class HasFields(Protocol):
+    """A CRM whose custom fields must exist, and have ids, before they are written."""
+
+    def ensure_fields(self, wanted: Mapping[str, str]) -> dict[str, str]:
+        """The ids of the wanted fields, by neutral key; missing ones are created."""
+        ...
+
+
+def _has_fields(crm: object) -> TypeGuard[HasFields]:
+    return hasattr(crm, "ensure_fields")
+
+
+@dataclass(slots=True)
+class Desk:
+    """One connection as this slice uses it."""
+
+    connection_id: int
+    tenant_id: int
+    crm: Crm
+    secret_set_at: datetime | None
+    field_ids: dict[str, str]
+    ready_at: datetime | None = None
+    asking: bool = False  # a look at its fields is in flight
+    refreshed: bool = False  # its fields were read anew in this slice
+
+    def missing(self, contact: Contact) -> dict[str, str]:
+        """The custom fields that have no id yet, with their data types."""
+        if not _has_fields(self.crm):
+            return {}
+        wanted = {**dict.fromkeys(contact.fields, "TEXT"), **FIELDS}
+        if all(key in self.field_ids for key in wanted):
+            return {}
+        return wanted
+
+
+@dataclass(slots=True)
+class Job:
+    """A delivery on its way. `then` is the step that must come next, if that is settled."""
+
+    held: Held
+    desk: Desk
+    then: Step | None = None
+    anew: bool = False  # its stored contact was gone once
+
+    def step(self) -> Step:
+        """What to call next."""
+        if self.desk.missing(self.held.contact):
+            return Step.FIELDS
+        if self.then is not None:
+            return self.then
+        if self.held.external_id:
+            return Step.WRITE
+        return Step.FIND if self.held.create_begun_at else Step.CREATE
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a step: an answer, an error, or nothing at all (not called, or not finished)."""
+
+    called: bool = True
+    error: ProviderError | None = None
+    field_ids: dict[str, str] = field(default_factory=dict)
+    created: Created | None = None
+    found: str | None = None
+    seen: CrmContact | None = None
+
+
+class Slice:
+    """One worker's turn at the outbox. Everything it needs is passed in; tests own the clock."""
+
+    def __init__(
+        self,
+        clock: clocks.Clock,
+        *,
+        budget_s: float,
+        stop: Callable[[], bool] = stopping,
+        others_wait: Callable[[], bool] = lambda: False,
+        crm: Callable[[Connection], Crm] = crm_for,
+    ) -> None:
+        self.clock = clock
+        self.budget_s = budget_s
+        self.stop = stop
+        self.others_wait = others_wait
+        self.crm = crm
+        self.token = new_token()
+        self.owner = owner()
+        # No call begins after this: the worker's own time-out must not end a slice.
+        task_s = cast(int, settings.Q_CLUSTER["timeout"])
+        self.last_call = clocks.counted() + task_s - settings.HTTP_TIMEOUT_S - 2
+        self.desks: dict[int, Desk] = {}
+        self.ready: deque[Job] = deque()
+        self.flying: dict[Future[Outcome], tuple[Job, Step]] = {}
+        self.done: list[tuple[Held, Result | None]] = []
+        self.notes: dict[int, Note] = {}
+        self.refused: list[tuple[Desk, str]] = []
+        self.swept_at: float | None = None
+        self.settled = 0
+
+    def run(self) -> int:
+        """Deliver until nothing is due, the budget is spent, or a stop; return how many ended."""
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="sync") as pool:
+            try:
+                while self._turn(pool):
+                    pass
+            finally:
+                self._finish(pool)
+        return self.settled
+
+    def _turn(self, pool: ThreadPoolExecutor) -> bool:
+        """One round; False when the slice is over."""
+        begins = not self.stop() and self.clock.elapsed() < self.budget_s
+        free = THREADS - len(self.flying) if begins else 0
+        begin = self._next(free)
+        found = False
+        if len(begin) < free:
+            found = self._claim()
+            begin = self._next(free) if found else begin
+        if self.done or begin:
+            self._write(begin, pool)
+        if self.flying:
+            brief = begins and len(self.flying) < THREADS
+            finished, _ = wait(
+                self.flying, timeout=LOOK_AGAIN_S if brief else None, return_when=FIRST_COMPLETED
+            )
+            self._collect(finished)
+            return True
+        if not begins:
+            return False
+        return found or bool(self.done) or self._sleep()
+
+    def _next(self, free: int) -> list[Job]:
+        """Up to `free` jobs whose connection may be called, one connection after the other."""
+        now = self.clock.now()
+        busy = Counter(job.desk.connection_id for job, _ in self.flying.values())
+        able = [
+            job
+            for job in self.ready
+            if not job.desk.asking and (job.desk.ready_at is None or job.desk.ready_at <= now)
+        ]
+        chosen: list[Job] = []
+        asking: set[int] = set()
+        while able and len(chosen) < free:
+            job = min(able, key=lambda job: busy[job.desk.connection_id])
+            able.remove(job)
+            if job.step() is Step.FIELDS:
+                # One look serves them all.
+                if job.desk.connection_id in asking:
+                    continue
+                asking.add(job.desk.connection_id)
+            busy[job.desk.connection_id] += 1
+            chosen.append(job)
+        return chosen
+
+    def _claim(self) -> bool:
+        """Claim what is due; whether anything was found."""
+        now = self.clock.now()
+        if self.swept_at is None or self.clock.elapsed() - self.swept_at >= 1:
+            self.swept_at = self.clock.elapsed()
+            actions.take_over(now)
+        held = Counter(job.desk.connection_id for job in self.ready)
+        full = [pk for pk, number in held.items() if number >= THREADS]
+        due = actions.due_connections(now, but=full, limit=BATCH)
+        found = False
+        for tenant_id, connection_id in due:
+            with scope.as_tenant(tenant_id):
+                rows = actions.claim(
+                    connection_id,
+                    now,
+                    token=self.token,
+                    owner=self.owner,
+                    limit=-(-BATCH // len(due)),
+                )
+                if rows and (desk := self._desk(connection_id)):
+                    self._take(rows, desk)
+                    found = True
+                elif rows:
+                    actions.give_back([row.id for row in rows], token=self.token)
+        return found
+
+    def _take(self, rows: list[Held], desk: Desk) -> None:
+        """Queue claimed items; one that we held before, past its lease, is not queued twice."""
+        new = {row.id for row in rows}
+        flying = {job.held.id for job, _ in self.flying.values()}
+        self.ready = deque(job for job in self.ready if job.held.id not in new)
+        self.ready.extend(Job(row, desk) for row in rows if row.id not in flying)
+
+    def _desk(self, connection_id: int) -> Desk | None:
+        """The adapter is built here: the pool's threads must not touch the database."""
+        if desk := self.desks.get(connection_id):
+            return desk
+        row = Connection.objects.get(pk=connection_id)
+        try:
+            crm = self.crm(row)
+        except (CannotOpen, KeyError):
+            logger.error("connection %s: its credential does not open", connection_id)
+            actions.refuse_connection(connection_id, "credential_unreadable", row.secret_set_at)
+            return None
+        self.desks[connection_id] = Desk(
+            connection_id=connection_id,
+            tenant_id=row.tenant_id,
+            crm=crm,
+            secret_set_at=row.secret_set_at,
+            field_ids=dict(row.settings.get("field_ids", {})),
+            ready_at=row.throttle_at,
+        )
+        return self.desks[connection_id]
+
+    def _write(self, begin: list[Job], pool: ThreadPoolExecutor) -> None:
+        """Settle and mark, tenant by tenant, then call."""
+        done, self.done = self.done, []
+        notes, self.notes = self.notes, {}
+        refused, self.refused = self.refused, []
+        tenants = {held.tenant_id for held, _ in done} | {job.held.tenant_id for job in begin}
+        for tenant_id in sorted(tenants):
+            mine = [row for row in done if row[0].tenant_id == tenant_id]
+            jobs = [job for job in begin if job.held.tenant_id == tenant_id]
+            fence = clocks.counted() + settings.LEASE_S - settings.FENCE_MARGIN_S
+            with scope.as_tenant(tenant_id):
+                begun = self._commit(mine, jobs, notes)
+                for desk, code in refused:
+                    if desk.tenant_id == tenant_id:
+                        actions.refuse_connection(desk.connection_id, code, desk.secret_set_at)
+                        begun.closed.add(desk.connection_id)
+                self._begin(jobs, begun, fence, pool)
+                self._close(begun.closed)
+            for held, result in mine:
+                held.dirty = False
+                self.settled += result is not None and result.state != State.WAITING
+
+    def _commit(
+        self, done: list[tuple[Held, Result | None]], jobs: list[Job], notes: dict[int, Note]
+    ) -> actions.Begun:
+        """The transaction, repeated for a while: a lost id would cost a search and a minute."""
+        ids = {held.connection_id for held, _ in done} | {job.held.connection_id for job in jobs}
+        for attempt in Retrying(
+            retry=retry_if_exception_type((OperationalError, InterfaceError)),
+            stop=stop_after_delay(settings.FENCE_MARGIN_S / 2),
+            wait=wait_exponential_jitter(multiplier=0.1, max=2),
+            reraise=True,
+        ):
+            with attempt:
+                if attempt.retry_state.attempt_number > 1:
+                    logger.warning("settling sync items again after a database error")
+                    database.close()
+                return actions.settle_and_begin(
+                    done,
+                    [(job.held, job.step().calls, job.step() is Step.CREATE) for job in jobs],
+                    {pk: note for pk, note in notes.items() if pk in ids},
+                    {pk: self.desks[pk].secret_set_at for pk in ids if pk in self.desks},
+                    self.clock.now(),
+                    token=self.token,
+                )
+        raise AssertionError("unreachable")
+
+    def _begin(
+        self, jobs: list[Job], begun: actions.Begun, fence: float, pool: ThreadPoolExecutor
+    ) -> None:
+        """Call for the jobs that were committed; the others stay, or are no longer ours."""
+        for pk, ready_at in begun.ready_at.items():
+            if pk in self.desks:
+                self.desks[pk].ready_at = ready_at
+        gone = begun.calls | begun.lost
+        for job in jobs:
+            if job.held.id not in begun.calls:
+                continue
+            step = job.step()
+            if step is Step.CREATE:
+                job.held.external_id, job.held.create_begun_at = "", self.clock.now()
+            job.desk.asking = step is Step.FIELDS
+            future = pool.submit(
+                perform,
+                step,
+                job.desk.crm,
+                job.held.contact,
+                job.held.external_id,
+                job.desk.missing(job.held.contact),
+                self._halted(min(fence, self.last_call)),
+            )
+            self.flying[future] = (job, step)
+        self.ready = deque(job for job in self.ready if job.held.id not in gone)
+
+    def _halted(self, fence: float) -> Callable[[], bool]:
+        # A worker that was frozen past its lease must not go on with what others now own.
+        return lambda: self.stop() or clocks.counted() > fence
+
+    def _close(self, closed: set[int]) -> None:
+        """Give back what waits for connections that this slice can no longer use."""
+        if not closed:
+            return
+        actions.give_back(
+            [job.held.id for job in self.ready if job.held.connection_id in closed],
+            token=self.token,
+        )
+        self.ready = deque(job for job in self.ready if job.held.connection_id not in closed)
+        for pk in closed:
+            self.desks.pop(pk, None)
+
+    def _collect(self, finished: set[Future[Outcome]]) -> None:
+        for future in finished:
+            job, step = self.flying.pop(future)
+            if step is Step.FIELDS:
+                job.desk.asking = False
+            result = self._digest(job, step, future.result())
+            self.done.append((job.held, result))
+            if result is None:
+                self.ready.appendleft(job)
+
+    def _digest(self, job: Job, step: Step, outcome: Outcome) -> Result | None:
+        """Where the item goes, or None when another step follows."""
+        held, desk = job.held, job.desk
+        if not outcome.called:
+            if step is Step.CREATE:
+                _know(held, "", None)
+            return Result(State.WAITING, self.clock.now(), held.attempts)
+        if outcome.error is not None:
+            return self._failed(job, step, outcome.error)
+        self._note(desk).works = True
+        if step is Step.FIELDS:
+            desk.field_ids |= outcome.field_ids
+            self._note(desk).field_ids = desk.field_ids
+        elif step is Step.FIND:
+            return self._looked(job, outcome.found)
+        elif outcome.created is not None:
+            _know(held, outcome.created.external_id, held.create_begun_at, fresh=True)
+            job.then = Step.READ if outcome.created.new else Step.WRITE
+        elif outcome.seen is not None:
+            return self._compared(job, outcome.seen)
+        return None
+
+    def _looked(self, job: Job, found: str | None) -> Result | None:
+        """After the search for a contact that may have been created."""
+        held = job.held
+        if found:
+            _know(held, found, held.create_begun_at, fresh=True)
+            job.then = Step.WRITE
+            return None
+        seen_by = held.create_begun_at + INDEX_LAG if held.create_begun_at else None
+        if seen_by is not None and self.clock.now() < seen_by:
+            return Result(
+                State.WAITING, seen_by, held.attempts, "create_unsure", sentence=CREATE_UNSURE
+            )
+        if not (held.contact.handle or held.contact.email or held.contact.phone):
+            # Nothing to find it by, and nothing that would make the CRM notice a second one.
+            return Result(
+                State.FAILED,
+                self.clock.now(),
+                held.attempts,
+                "create_unsure",
+                sentence=CREATE_UNSURE,
+            )
+        job.then = Step.CREATE
+        return None
+
+    def _compared(self, job: Job, seen: CrmContact) -> Result:
+        """After reading back: done, or later because something was silently dropped."""
+        lacking = not_stored(job.held.contact, seen)
+        if not lacking:
+            return Result(State.DONE, self.clock.now(), 0)
+        if not job.desk.refreshed:
+            # A field that was deleted and made again has another id: look it up once more.
+            self._forget_fields(job.desk)
+        error = Unsure(
+            "not_stored",
+            _(
+                "The CRM accepted the contact and did not keep all of it. "
+                "Check the location's custom fields, then retry."
+            ),
+            fault=Fault.PROVIDER,
+            detail=", ".join(lacking),
+        )
+        return self._later(job, error, most=NOT_STORED_ATTEMPTS)
+
+    def _failed(self, job: Job, step: Step, error: ProviderError) -> Result | None:
+        """What an error means for the item and for its connection."""
+        held, desk = job.held, job.desk
+        if step is Step.CREATE and not isinstance(error, Unsure):
+            _know(held, "", None)  # surely not created
+            job.then = None
+        if isinstance(error, Rejected):
+            on_id = step in (Step.WRITE, Step.READ)
+            gone = error.code == "contact_gone" or (
+                # A file told an id of somebody else's location: that is no fault of the token.
+                error.code == "location_refused" and held.hearsay
+            )
+            if on_id and gone and not job.anew:
+                job.anew, job.then = True, None
+                _know(held, "", None)
+                return None
+            if on_id and gone:
+                return self._later(job, error)
+            if error.code in FIELD_TROUBLE and not desk.refreshed:
+                self._forget_fields(desk)
+                return None
+            if error.fault is Fault.ACCOUNT:
+                self.refused.append((desk, error.code))
+                return self._back(held, error)
+            if step is Step.FIELDS:
+                # It says nothing about this contact. Another worker may have made the same field
+                # in this very moment: look once more.
+                if not desk.refreshed:
+                    self._forget_fields(desk)
+                    return None
+                self._pause(desk, None)
+                return self._back(held, error)
+            return Result(
+                State.FAILED,
+                self.clock.now(),
+                held.attempts + 1,
+                error.code,
+                error.detail,
+                error.sentence,
+            )
+        if isinstance(error, TryLater) and (error.code in PAUSING or step is Step.FIELDS):
+            self._pause(desk, error.after)
+            return self._back(held, error)
+        return self._later(job, error)
+
+    def _later(self, job: Job, error: ProviderError, *, most: int | None = None) -> Result:
+        """Another try after a growing pause, or none any more."""
+        attempts, now = job.held.attempts + 1, self.clock.now()
+        if attempts >= (most or settings.SYNC_MAX_ATTEMPTS):
+            return Result(State.FAILED, now, attempts, error.code, error.detail, error.sentence)
+        asked = error.after if isinstance(error, TryLater) else None
+        pause = max(back_off(attempts, job.held.key), asked or timedelta(0))
+        return Result(
+            State.WAITING, now + pause, attempts, error.code, error.detail, error.sentence
+        )
+
+    def _back(self, held: Held, error: ProviderError) -> Result:
+        """Not this item's fault: it waits for its connection, uncharged."""
+        return Result(
+            State.WAITING, self.clock.now(), held.attempts, error.code, error.detail, error.sentence
+        )
+
+    def _note(self, desk: Desk) -> Note:
+        return self.notes.setdefault(desk.connection_id, Note())
+
+    def _pause(self, desk: Desk, after: timedelta | None) -> None:
+        note = self._note(desk)
+        note.pauses, note.after = True, max(note.after, after or timedelta(0))
+
+    def _forget_fields(self, desk: Desk) -> None:
+        desk.refreshed = True
+        desk.field_ids = {}
+        self._note(desk).field_ids = {}
+
+    def _sleep(self) -> bool:
+        """Sleep to the next due time if it is within the budget; False when it is not."""
+        times = [job.desk.ready_at for job in self.ready if job.desk.ready_at]
+        due = next_sync_at()
+        if due is not None:
+            times.append(due)
+        if not times or self.others_wait():
+            return False
+        pause = (min(times) - self.clock.now()).total_seconds()
+        if pause > self.budget_s - self.clock.elapsed():
+            return False
+        # Short naps, so that a stop, new work or another waiting task is seen within a second.
+        self.clock.sleep(min(max(pause, 0.01), 1.0))
+        return True
+
+    def _finish(self, pool: ThreadPoolExecutor) -> None:
+        """Wait for the calls in flight, record them, and give the rest back."""
+        if self.flying:
+            finished, _ = wait(self.flying)
+            self._collect(finished)
+        if self.done:
+            self._write([], pool)
+        jobs, self.ready = list(self.ready), deque()
+        for tenant_id in sorted({job.held.tenant_id for job in jobs}):
+            with scope.as_tenant(tenant_id):
+                actions.give_back(
+                    [job.held.id for job in jobs if job.held.tenant_id == tenant_id],
+                    token=self.token,
+                )
+
+
+def perform(
+    step: Step,
+    crm: Crm,
+    contact: Contact,
+    external_id: str,
+    fields: Mapping[str, str],
+    halted: Callable[[], bool],
+) -> Outcome:
+    """Call the provider for one step, in a thread of the pool. Never raises."""
+    try:
+        if halted():
+            return Outcome(called=False)
+        if step is Step.FIELDS:
+            return Outcome(field_ids=crm.ensure_fields(fields) if _has_fields(crm) else {})
+        if step is Step.FIND:
+            return Outcome(found=crm.find(contact.handle) if contact.handle else None)
+        if step is Step.CREATE:
+            return Outcome(created=crm.create(contact))
+        if step is Step.WRITE:
+            crm.update(external_id, contact)
+            if halted():
+                return Outcome(called=False)
+            crm.add_tags(external_id, contact.tags)
+            if halted():
+                return Outcome(called=False)
+        return Outcome(seen=crm.read(external_id))
+    except ProviderError as error:
+        return Outcome(error=error)
+    except Exception as error:  # a bug must not end the slice; a create may have happened
+        logger.exception("sync step %s: unexpected failure of the adapter", step.name)
+        return Outcome(
+            error=Unsure(
+                "adapter_failed",
+                "Something unexpected happened during the call.",
+                fault=Fault.PROVIDER,
+                detail=type(error).__name__,
+            )
+        )
+
+
+def not_stored(contact: Contact, seen: CrmContact) -> list[str]:
+    """The fields and tags of `contact` that the CRM does not show, by name.
+
+    >>> ana = Contact(key="lead:1", handle="ana", tags=("VIP",), fields={"source_channel": "dm"})
+    >>> stored = {"instagram_username": "ana", "source_channel": ""}
+    >>> not_stored(ana, CrmContact("c1", frozenset({"vip"}), stored))
+    ['source_channel']
+    """
+    wanted = {**contact.fields, HANDLE_FIELD: contact.handle}
+    stored = {key: _flat(seen.fields.get(key)) for key in wanted}
+    fields = [key for key, value in wanted.items() if value and _flat(value) != stored[key]]
+    tags = [f"tag {tag}" for tag in contact.tags if tag.strip().lower() not in seen.tags]
+    return sorted(fields) + sorted(tags)
+
+
+def _flat(value: str | None) -> str:
+    # A CRM may trim, or end lines in its own way.
+    return " ".join((value or "").split())
+
+
+def back_off(attempts: int, key: str) -> timedelta:
+    """The pause after so many failures: doubling from 2 s to an hour, give or take a fifth.
+
+    >>> [round(back_off(n, "lead:1").total_seconds(), 1) for n in (1, 2, 30)]
+    [1.9, 4.4, 3499.0]
+    """
+    luck = crc32(f"{key}:{attempts}".encode()) / 2**32
+    return timedelta(seconds=min(2.0 ** min(attempts, 12) * (0.8 + 0.4 * luck), 3600))
+
+
+def _know(
+    held: Held, external_id: str, create_begun_at: datetime | None, *, fresh: bool = False
+) -> None:
+    """Note what is now known of a contact's id; the next write stores it."""
+    held.external_id, held.create_begun_at = external_id, create_begun_at
+    held.dirty, held.fresh = True, fresh
+
+
+def next_sync_at() -> datetime | None:
+    """When something may be delivered next; None when nothing waits for an active connection."""
+    with scope.as_system("when the CRM is next due"):
+        first = (
+            SyncItem.objects.filter(
+                tenant=OuterRef("tenant"), connection=OuterRef("pk"), state=State.WAITING
+            )
+            .order_by("due_at")
+            .values("due_at")[:1]
+        )
+        times = [
+            max(due, throttle_at or due)
+            for due, throttle_at in Connection.objects.filter(
+                kind=Connection.Kind.GHL, state=Connection.State.ACTIVE
+            )
+            .annotate(first=Subquery(first))
+            .filter(first__isnull=False)
+            .values_list("first", "throttle_at")
+        ]
+        # An item that another worker holds is worth a look when that lease is over.
+        flying = SyncItem.objects.filter(state=State.CLAIMED)
+        lease = flying.aggregate(end=Min("lease_until"))["end"]
+    if lease is not None:
+        times.append(lease)
+    return min(times, default=None)

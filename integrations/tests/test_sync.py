@@ -1,0 +1,710 @@
+"""The outbox against the sandbox: real HTTP, an injected clock, and a witness that counts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import pairwise
+
+import httpx
+import pytest
+from django.db import connection as database
+
+from agenticos import scope
+from agenticos.errors import Refused
+from integrations import actions, syncing, tasks
+from integrations.actions import Wish, want_contacts
+from integrations.models import Connection, ExternalId, SyncItem
+from integrations.registry import crm_for
+from integrations.tests.live import LiveSandbox
+from tenants.models import AuditEntry, Tenant
+
+State = SyncItem.State
+TAGS = ["prospectado", "outbound-instagram"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LiveSandbox]:
+    with LiveSandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(server, settings):
+    settings.OUTBOUND_ALLOW_PRIVATE = True
+    settings.GHL_BASE_URL = server.ghl_url
+    server.reset()
+    return server
+
+
+def make_line(
+    slug: str = "acme", *, tenant: Tenant | None = None, location: str = ""
+) -> Connection:
+    tenant = tenant or Tenant.objects.create(slug=slug, name=slug.title())
+    with scope.as_tenant(tenant):
+        line = Connection.objects.create(
+            tenant=tenant,
+            kind=Connection.Kind.GHL,
+            name="CRM",
+            external_id=location or f"LOC-{slug}",
+            settings={"calls_per_s": 1000},
+        )
+        line.set_secret(token=f"token-of-{slug}")
+    return line
+
+
+@pytest.fixture
+def line(db) -> Connection:
+    return make_line()
+
+
+def contact(handle: str = "ana", text: str = "Oi", **more):
+    return {
+        "handle": handle,
+        "first_name": handle.title(),
+        "last_name": "",
+        "email": "",
+        "phone": "",
+        "tags": TAGS,
+        "fields": {
+            "instagram_username": handle,
+            "outreach_sent_at": "2026-03-04T15:00:00+00:00",
+            "last_outreach_message": text,
+            "source_channel": "outbound_instagram_dm",
+        },
+        **more,
+    }
+
+
+def wish(line, clock, number=1, *, known_id="", **values) -> SyncItem:
+    with scope.as_tenant(line.tenant_id):
+        want_contacts([Wish(f"lead:{number}", known_id, contact(**values))], clock.now())
+    return item(line, number)
+
+
+def item(line, number=1) -> SyncItem:
+    with scope.as_system("test"):
+        return SyncItem.objects.get(connection=line, key=f"lead:{number}")
+
+
+def fresh(line) -> None:
+    with scope.as_system("test"):
+        line.refresh_from_db()
+
+
+def set_token(line, token: str) -> None:
+    with scope.as_tenant(line.tenant_id):
+        line.set_secret(token=token)
+
+
+def stored(line, number=1) -> ExternalId:
+    with scope.as_system("test"):
+        return ExternalId.objects.get(connection=line, key=f"lead:{number}")
+
+
+def sync(clock, *, budget_s=0.5, kind=syncing.Slice, **options):
+    """One slice. A short budget: the fake clock moves only when somebody sleeps on it."""
+    run = kind(clock, budget_s=clock.elapsed() + budget_s, stop=lambda: False, **options)
+    return run.run()
+
+
+def contacts(sandbox):
+    return sandbox.state()["contacts"]
+
+
+def calls(sandbox):
+    return sandbox.state(summary=True)["counts"]["requests"].get("ghl", 0)
+
+
+def at_ghl(sandbox, method, path, **body):
+    answer = httpx.request(
+        method,
+        f"{sandbox.ghl_url}{path}",
+        json=body or None,
+        headers={"Authorization": "Bearer human", "Version": "2021-07-28"},
+    )
+    assert answer.is_success, answer.text
+    return answer.json()
+
+
+def creates(rule):
+    return [{"provider": "ghl", "path": "/contacts/$", "method": "POST", **rule}]
+
+
+# --- The plain way ----------------------------------------------------------------------------
+
+
+def test_a_contact_is_created_with_both_tags_and_the_fields(sandbox, line, clock):
+    wish(line, clock, text="Oi, Ana\nTudo bem?")
+    assert sync(clock) == 1
+    (seen,) = contacts(sandbox)
+    assert seen["locationId"] == "LOC-acme"
+    assert seen["tags"] == TAGS
+    assert seen["customFields"] == {
+        "instagram_username": "ana",
+        "outreach_sent_at": "2026-03-04T15:00:00+00:00",
+        "last_outreach_message": "Oi, Ana\nTudo bem?",
+        "source_channel": "outbound_instagram_dm",
+    }
+    done = item(line)
+    assert (done.state, done.done_rev, done.attempts) == (State.DONE, done.wanted_rev, 0)
+    assert (done.done_at, done.claim_token, done.lease_until) == (clock.now(), "", None)
+    assert stored(line).external_id == seen["id"]
+
+
+def test_field_ids_are_looked_up_once_per_connection(sandbox, line, clock):
+    for number in range(6):
+        wish(line, clock, number, handle=f"ana{number}")
+    sync(clock)
+    assert len(contacts(sandbox)) == 6
+    assert calls(sandbox) == 5 + 6 * 2  # list, four new fields; create and read back
+    fresh(line)
+    assert set(line.settings["field_ids"]) == set(syncing.FIELDS)
+    wish(line, clock, 9, handle="zoe")
+    sync(clock)
+    assert calls(sandbox) == 5 + 6 * 2 + 2
+
+
+def test_a_second_wish_updates_the_same_contact_and_keeps_foreign_tags(sandbox, line, clock):
+    wish(line, clock)
+    sync(clock)
+    (seen,) = contacts(sandbox)
+    at_ghl(sandbox, "POST", f"/contacts/{seen['id']}/tags", tags=["cliente"])
+    clock.move(5)
+    wish(line, clock, text="De novo")
+    sync(clock)
+    (seen,) = contacts(sandbox)
+    assert seen["tags"] == [*TAGS, "cliente"]
+    assert seen["customFields"]["last_outreach_message"] == "De novo"
+    assert item(line).state == State.DONE
+
+
+def test_a_duplicate_mail_adopts_the_contact_that_is_there(sandbox, line, clock):
+    old = at_ghl(
+        sandbox, "POST", "/contacts/", locationId="LOC-acme", email="ana@x.example", tags=["vip"]
+    )["contact"]
+    wish(line, clock, email="ana@x.example")
+    sync(clock)
+    (seen,) = contacts(sandbox)
+    assert seen["id"] == stored(line).external_id == old["id"]
+    assert seen["tags"] == ["vip", *TAGS]
+    assert seen["customFields"]["source_channel"] == "outbound_instagram_dm"
+    assert item(line).state == State.DONE
+
+
+def test_an_id_from_a_file_is_used_and_one_that_leads_nowhere_is_not(sandbox, line, clock):
+    old = at_ghl(sandbox, "POST", "/contacts/", locationId="LOC-acme", firstName="Ana")["contact"]
+    wish(line, clock, 1, known_id=old["id"])
+    wish(line, clock, 2, known_id="nobody", handle="bia")
+    sync(clock)
+    assert stored(line, 1).external_id == old["id"]
+    assert stored(line, 2).external_id not in ("", "nobody")
+    assert len(contacts(sandbox)) == 2
+    clock.move(5)
+    wish(line, clock, 2, known_id="nobody", handle="bia")
+    sync(clock)
+    assert len(contacts(sandbox)) == 2
+
+
+def test_an_id_from_a_file_that_is_another_locations_does_not_break_the_connection(
+    sandbox, line, clock
+):
+    set_token(line, "token@LOC-acme")
+    old = at_ghl(sandbox, "POST", "/contacts/", locationId="LOC-other", firstName="X")["contact"]
+    wish(line, clock, known_id=old["id"])
+    sync(clock)
+    fresh(line)
+    assert line.state == Connection.State.ACTIVE
+    assert [c["locationId"] for c in contacts(sandbox)] == ["LOC-other", "LOC-acme"]
+    assert item(line).state == State.DONE
+
+
+# --- Creates that nobody is sure of -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "rule", [{"cut": "after"}, {"status": 500, "accept": True}, {"garbage": True}]
+)
+def test_a_create_that_was_accepted_unheard_is_found_and_not_repeated(sandbox, line, clock, rule):
+    sandbox.faults(creates({"next": 1, **rule}))
+    wish(line, clock)
+    sync(clock)
+    waiting = item(line)
+    assert (waiting.state, stored(line).external_id) == (State.WAITING, "")
+    clock.move(61)
+    sync(clock)
+    (seen,) = contacts(sandbox)
+    assert seen["id"] == stored(line).external_id
+    assert item(line).state == State.DONE
+
+
+@pytest.mark.parametrize("rule", [{"cut": "before"}, {"status": 500}])
+def test_a_create_that_was_not_accepted_is_made_once_after_a_minute(sandbox, line, clock, rule):
+    sandbox.faults(creates({"next": 1, **rule}))
+    wish(line, clock)
+    sync(clock)
+    clock.move(30)
+    sync(clock)
+    assert contacts(sandbox) == []
+    waiting = item(line)
+    assert (waiting.state, waiting.reason) == (State.WAITING, "create_unsure")
+    assert waiting.due_at == stored(line).create_begun_at + timedelta(seconds=60)
+    clock.move(31)
+    sync(clock)
+    assert len(contacts(sandbox)) == 1
+    assert item(line).state == State.DONE
+
+
+def test_a_worker_that_died_in_a_create_leaves_one_contact(sandbox, line, clock):
+    wish(line, clock)
+    with scope.as_tenant(line.tenant_id):
+        crm = crm_for(line)
+        crm.ensure_fields(syncing.FIELDS)
+        (held,) = actions.claim(line.pk, clock.now(), token="dead", owner="gone", limit=9)
+        begun = actions.settle_and_begin(
+            [],
+            [(held, 1, True)],
+            {},
+            {line.pk: line.secret_set_at},
+            clock.now(),
+            token="dead",
+        )
+        assert begun.calls == {held.id}
+    made = crm.create(held.contact)
+    clock.move(59)
+    assert sync(clock) == 0  # the lease still holds
+    assert tasks.next_sync_at() == item(line).lease_until
+    clock.move(2)
+    sync(clock)
+    (seen,) = contacts(sandbox)
+    assert seen["id"] == made.external_id == stored(line).external_id
+    assert (item(line).state, item(line).lease_owner) == (State.DONE, "")
+    # The dead one wakes: it changes nothing, and hears so.
+    with scope.as_tenant(line.tenant_id):
+        held.external_id, held.dirty = "other", True
+        late = actions.Result(State.FAILED, clock.now(), 1, "late")
+        begun = actions.settle_and_begin(
+            [(held, late)], [(held, 1, True)], {}, {}, clock.now(), token="dead"
+        )
+    assert (begun.calls, begun.lost) == (set(), {held.id})
+    assert stored(line).external_id == made.external_id
+    assert item(line).state == State.DONE
+
+
+def test_an_item_that_always_kills_its_worker_ends(sandbox, line, clock, settings):
+    wish(line, clock)
+    for _ in range(settings.SYNC_MAX_ATTEMPTS):
+        with scope.as_tenant(line.tenant_id):
+            assert actions.claim(line.pk, clock.now(), token="dead", owner="gone", limit=9)
+        clock.move(settings.LEASE_S)
+        assert actions.take_over(clock.now()) == 1
+    assert (item(line).state, item(line).reason) == (State.FAILED, "worker_lost")
+
+
+# --- Faults -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("after", "pause"), [(7, 7), (None, 10)])
+def test_a_429_pauses_the_connection_and_burns_nothing(sandbox, line, clock, after, pause):
+    sandbox.faults(creates({"next": 4, "status": 429, "retry_after": after}))
+    for number in range(8):
+        wish(line, clock, number, handle=f"ana{number}")
+    sync(clock)
+    assert contacts(sandbox) == []
+    fresh(line)
+    # GHL documents no Retry-After: the adapter then waits for its interval, 10 s.
+    assert (
+        timedelta(seconds=pause) <= line.throttle_at - clock.now() <= timedelta(seconds=pause + 1)
+    )
+    assert tasks.next_sync_at() == line.throttle_at
+    assert {item(line, n).attempts for n in range(8)} == {0}
+    clock.move(pause)
+    sync(clock, budget_s=3)
+    assert len(contacts(sandbox)) == 8
+    assert {item(line, n).state for n in range(8)} == {State.DONE}
+    fresh(line)
+    assert "later_in_row" not in line.settings
+
+
+def test_a_provider_that_is_not_there_is_asked_less_and_less(sandbox, line, clock, settings):
+    settings.GHL_BASE_URL = "http://127.0.0.1:9/ghl"
+    wish(line, clock)
+    pauses = []
+    for _ in range(9):
+        sync(clock)
+        fresh(line)
+        pauses.append(round((line.throttle_at - clock.now()).total_seconds()))
+        clock.move(pauses[-1] + 1)
+    assert pauses == [2, 4, 8, 16, 32, 64, 128, 256, 300]
+    waiting = item(line)
+    assert (waiting.state, waiting.reason, waiting.attempts) == (State.WAITING, "connect_failed", 0)
+    settings.GHL_BASE_URL = sandbox.ghl_url
+    sync(clock)
+    assert len(contacts(sandbox)) == 1
+
+
+def test_faults_on_an_update_are_retried_until_they_are_too_many(sandbox, line, clock, settings):
+    wish(line, clock)
+    sync(clock)
+    sandbox.faults([{"provider": "ghl", "method": "PUT", "status": 500}])
+    wish(line, clock, text="De novo")
+    waits = []
+    for _ in range(settings.SYNC_MAX_ATTEMPTS - 1):
+        sync(clock)
+        assert item(line).state == State.WAITING
+        waits.append((item(line).due_at - clock.now()).total_seconds())
+        clock.move(waits[-1])
+    assert 1.6 <= waits[0] <= 2.4
+    assert all(1.3 < later / before < 3.1 for before, later in pairwise(waits))
+    sync(clock)
+    failed = item(line)
+    assert (failed.state, failed.reason) == (State.FAILED, "provider_fault")
+    assert "Internal Server Error" in failed.error
+    assert tasks.next_sync_at() is None
+    sandbox.clear()
+    with scope.as_tenant(line.tenant_id):
+        actions.retry_sync(failed, by=None, now=clock.now())
+        assert AuditEntry.objects.filter(action="sync.retried").count() == 1
+        with pytest.raises(Refused):
+            actions.retry_sync(failed, by=None, now=clock.now())
+    sync(clock)
+    assert item(line).state == State.DONE
+    assert contacts(sandbox)[0]["customFields"]["last_outreach_message"] == "De novo"
+
+
+def test_a_503_on_create_asks_for_its_wait_and_leaves_no_doubt(sandbox, line, clock):
+    sandbox.faults(creates({"next": 1, "status": 503, "retry_after": 40}))
+    wish(line, clock)
+    sync(clock)
+    waiting = item(line)
+    assert waiting.due_at == clock.now() + timedelta(seconds=40)
+    assert (waiting.reason, stored(line).create_begun_at) == ("provider_unavailable", None)
+    clock.move(40)
+    sync(clock)
+    assert len(contacts(sandbox)) == 1
+
+
+def test_a_dead_token_breaks_the_connection_and_burns_nothing(sandbox, line, clock):
+    set_token(line, "expired-token-of-acme")
+    for number in range(8):
+        wish(line, clock, number, handle=f"ana{number}")
+    sync(clock)
+    fresh(line)
+    assert (line.state, line.broken_code) == (Connection.State.BROKEN, "session_invalid")
+    assert calls(sandbox) <= 4
+    assert {(item(line, n).state, item(line, n).attempts) for n in range(8)} == {(State.WAITING, 0)}
+    assert tasks.next_sync_at() is None
+    with scope.as_tenant(line.tenant_id):
+        assert AuditEntry.objects.filter(action="connection.broken").count() == 1
+        # A broken connection still gathers wishes.
+        wish(line, clock, 8, handle="zoe")
+        set_token(line, "token-of-acme")
+    sync(clock, budget_s=5)
+    assert len(contacts(sandbox)) == 9
+    assert {item(line, n).state for n in range(9)} == {State.DONE}
+
+
+def test_a_new_token_is_not_called_broken_for_the_old_ones_sake(line):
+    before = line.secret_set_at
+    with scope.as_tenant(line.tenant_id):
+        set_token(line, "token-of-acme-2")
+        actions.refuse_connection(line.pk, "session_invalid", before)
+    fresh(line)
+    assert line.state == Connection.State.ACTIVE
+
+
+def test_a_credential_that_does_not_open_breaks_the_connection(sandbox, line, clock):
+    with scope.as_tenant(line.tenant_id):
+        Connection.objects.filter(pk=line.pk).update(secret=b"\x01broken")
+    wish(line, clock)
+    sync(clock)
+    fresh(line)
+    assert line.broken_code == "credential_unreadable"
+    assert (item(line).state, item(line).attempts) == (State.WAITING, 0)
+
+
+def test_a_refused_contact_fails_with_the_providers_words(sandbox, line, clock):
+    wish(line, clock, 1, phone="12")
+    wish(line, clock, 2, handle="bia")
+    sync(clock)
+    failed = item(line, 1)
+    assert (failed.state, failed.reason) == (State.FAILED, "request_refused")
+    assert "Invalid phone number" in failed.error
+    assert item(line, 2).state == State.DONE
+    # A better wish opens it again.
+    clock.move(1)
+    wish(line, clock, 1)
+    sync(clock)
+    assert (item(line, 1).state, len(contacts(sandbox))) == (State.DONE, 2)
+
+
+def test_a_contact_deleted_in_the_crm_is_created_anew(sandbox, line, clock):
+    wish(line, clock)
+    sync(clock)
+    gone = stored(line).external_id
+    at_ghl(sandbox, "DELETE", f"/contacts/{gone}")
+    wish(line, clock, text="De novo")
+    sync(clock)
+    (seen,) = contacts(sandbox)
+    assert gone != seen["id"] == stored(line).external_id
+    assert seen["tags"] == TAGS
+
+
+def test_a_field_that_is_silently_dropped_is_noticed(sandbox, line, clock):
+    blind = {
+        "provider": "ghl",
+        "path": "/contacts/.+$",
+        "method": "GET",
+        "status": 200,
+        "body": {"contact": {"id": "c", "tags": TAGS, "customFields": []}},
+    }
+    sandbox.faults([blind])
+    wish(line, clock)
+    for _ in range(syncing.NOT_STORED_ATTEMPTS):
+        assert item(line).state == State.WAITING
+        sync(clock)
+        clock.move(30)
+    failed = item(line)
+    assert (failed.state, failed.reason) == (State.FAILED, "not_stored")
+    assert "source_channel" in failed.error
+    assert len(contacts(sandbox)) == 1
+
+
+def test_fields_that_were_made_again_get_their_new_ids(sandbox, line, clock):
+    with scope.as_tenant(line.tenant_id):
+        line.settings["field_ids"] = dict.fromkeys(syncing.FIELDS, "stale")
+        line.save(update_fields=["settings"])
+    refusal = {"statusCode": 422, "message": ["customFields.0.id is invalid"]}
+    sandbox.faults(creates({"next": 1, "status": 422, "body": refusal}))
+    wish(line, clock)
+    sync(clock)
+    (seen,) = contacts(sandbox)
+    assert seen["customFields"]["source_channel"] == "outbound_instagram_dm"
+    fresh(line)
+    assert "stale" not in line.settings["field_ids"].values()
+
+
+def test_whatever_the_provider_does_each_contact_is_there_once(sandbox, line, clock):
+    sandbox.faults(
+        [
+            {"provider": "ghl", "path": "/contacts/", "probability": 0.06, **rule}
+            for rule in (
+                {"cut": "before"},
+                {"cut": "after"},
+                {"status": 500},
+                {"status": 502, "accept": True},
+                {"status": 503},
+                {"status": 429},
+                {"garbage": True},
+            )
+        ]
+    )
+    numbers = range(40)
+    for number in numbers:
+        wish(line, clock, number, handle=f"ana{number}")
+    for _ in range(60):
+        sync(clock, budget_s=3)
+        if (due := tasks.next_sync_at()) is None:
+            break
+        clock.move(max((due - clock.now()).total_seconds(), 0))
+    assert {item(line, n).state for n in numbers} == {State.DONE}
+    assert sorted(seen["firstName"] for seen in contacts(sandbox)) == sorted(
+        f"Ana{number}" for number in numbers
+    )
+    assert all(seen["tags"] == TAGS for seen in contacts(sandbox))
+
+
+# --- Many at once -----------------------------------------------------------------------------
+
+
+def test_a_wish_made_during_the_flight_is_delivered_after(sandbox, line, clock):
+    class Changing(syncing.Slice):
+        changed = False
+
+        def _collect(self, finished):
+            if not self.changed:
+                self.changed = True
+                wish(line, clock, text="Depois")
+                assert item(line).state == State.CLAIMED
+            super()._collect(finished)
+
+    wish(line, clock, text="Antes")
+    first = item(line).wanted_rev
+    sync(clock, kind=Changing)
+    assert item(line).wanted_rev == first + 1  # the same microsecond, and still later
+    assert (item(line).state, item(line).done_rev) == (State.DONE, first + 1)
+    (seen,) = contacts(sandbox)
+    assert seen["customFields"]["last_outreach_message"] == "Depois"
+
+
+def test_one_tenants_trouble_is_no_other_tenants(sandbox, line, clock):
+    rival = make_line("globex")
+    set_token(line, "expired-token-of-acme")
+    for number in range(4):
+        wish(line, clock, number)
+        wish(rival, clock, number, handle=f"bia{number}")
+    sync(clock)
+    assert {seen["locationId"] for seen in contacts(sandbox)} == {"LOC-globex"}
+    assert {item(rival, n).state for n in range(4)} == {State.DONE}
+    assert {item(line, n).state for n in range(4)} == {State.WAITING}
+    fresh(rival)
+    assert rival.state == Connection.State.ACTIVE
+
+
+def test_every_connection_of_the_tenant_hears_and_those_switched_off_do_not(sandbox, line, clock):
+    second = make_line(tenant=line.tenant, location="LOC-2")
+    off = make_line(tenant=line.tenant, location="LOC-3")
+    with scope.as_tenant(line.tenant_id):
+        Connection.objects.filter(pk=off.pk).update(state=Connection.State.OFF)
+    wish(line, clock)
+    sync(clock)
+    assert {seen["locationId"] for seen in contacts(sandbox)} == {"LOC-acme", "LOC-2"}
+    assert item(second).state == State.DONE
+    with scope.as_system("test"):
+        assert not SyncItem.objects.filter(connection=off).exists()
+
+
+def test_a_connection_switched_off_in_between_is_called_no_more(sandbox, line, clock):
+    class Off(syncing.Slice):
+        def _claim(self):
+            found = super()._claim()
+            with scope.as_system("test"):
+                Connection.objects.update(state=Connection.State.OFF)
+            return found
+
+    wish(line, clock)
+    sync(clock, kind=Off)
+    assert calls(sandbox) == 0
+    assert (item(line).state, item(line).claim_token) == (State.WAITING, "")
+
+
+@pytest.mark.parametrize("number", [1, 8, 60])
+def test_wishes_cost_one_statement(line, clock, number, django_assert_num_queries):
+    wishes = [Wish(f"lead:{n}", "", contact()) for n in range(number)]
+    with scope.as_tenant(line.tenant_id):
+        for _ in range(2):
+            with django_assert_num_queries(1):
+                want_contacts(wishes, clock.now())
+        assert SyncItem.objects.filter(state=State.WAITING, due_at=clock.now()).count() == number
+
+
+def test_without_a_crm_wishes_are_forgotten_in_one_statement(db, clock, django_assert_num_queries):
+    with scope.as_tenant(Tenant.objects.create(slug="bare", name="Bare")):
+        with django_assert_num_queries(1):
+            want_contacts([Wish("lead:1", "", contact())], clock.now())
+        assert not SyncItem.objects.exists()
+
+
+def test_calls_keep_to_the_published_rate(sandbox, line, clock):
+    with scope.as_tenant(line.tenant_id):
+        Connection.objects.filter(pk=line.pk).update(settings={})
+    for number in range(60):
+        wish(line, clock, number, handle=f"ana{number}")
+    began = clock.now()
+    assert sync(clock, budget_s=20) == 60
+    made = calls(sandbox)
+    assert made == 5 + 60 * 2
+    took = (clock.now() - began).total_seconds()
+    least = (made - actions.BURST) / actions.CALLS_PER_S
+    assert least <= took <= least + 2
+    assert actions.BURST + 10 * actions.CALLS_PER_S <= 100
+
+
+def test_a_slice_gives_way_and_gives_back(sandbox, line, clock):
+    with scope.as_tenant(line.tenant_id):
+        Connection.objects.filter(pk=line.pk).update(settings={"calls_per_s": 1})
+    for number in range(12):
+        wish(line, clock, number, handle=f"ana{number}")
+    before = clock.now()
+    sync(clock, budget_s=20, others_wait=lambda: True)
+    assert clock.now() == before  # it slept not once
+    states = [item(line, n).state for n in range(12)]
+    assert set(states) <= {State.DONE, State.WAITING}
+    assert 0 < len(contacts(sandbox)) < 12
+    assert sync(clock, budget_s=60) > 0
+    assert {item(line, n).state for n in range(12)} == {State.DONE}
+
+
+def test_an_item_that_outlived_its_lease_in_the_slice_is_not_delivered_twice(
+    sandbox, line, clock, settings
+):
+    with scope.as_tenant(line.tenant_id):
+        Connection.objects.filter(pk=line.pk).update(settings={"calls_per_s": 0.2})
+    for number in range(8):
+        wish(line, clock, number, handle=f"ana{number}")
+    sync(clock, budget_s=4 * settings.LEASE_S)
+    assert len(contacts(sandbox)) == 8
+    assert {(item(line, n).state) for n in range(8)} == {State.DONE}
+
+
+def test_two_workers_that_make_the_same_field_do_not_hinder_each_other(sandbox, line, clock):
+    sandbox.faults(
+        [
+            {
+                "provider": "ghl",
+                "path": "/customFields$",
+                "method": "POST",
+                "next": 1,
+                "status": 400,
+                "body": {"statusCode": 400, "message": "contact.x already exists."},
+            }
+        ]
+    )
+    wish(line, clock)
+    assert sync(clock) == 1
+    assert len(contacts(sandbox)) == 1
+
+
+def test_a_stop_leaves_nothing_in_flight(sandbox, line, clock):
+    for number in range(8):
+        wish(line, clock, number, handle=f"ana{number}")
+    asked = iter(range(100))
+    syncing.Slice(clock, budget_s=9, stop=lambda: next(asked) > 12).run()
+    assert {item(line, n).state for n in range(8)} <= {State.DONE, State.WAITING}
+    assert any(item(line, n).state == State.WAITING for n in range(8))
+    clock.move(61)
+    sync(clock)
+    assert len(contacts(sandbox)) == 8
+
+
+def test_the_task_rings_again_only_when_work_remains(
+    sandbox, line, clock, rung, settings, monkeypatch
+):
+    monkeypatch.setattr(tasks, "Clock", lambda: clock)
+    wish(line, clock)
+    settings.SLICE_BUDGET_S = 0
+    tasks.sync_slice()
+    assert rung == [("integrations.tasks.sync_slice", ())]
+    settings.SLICE_BUDGET_S = 5
+    rung.clear()
+    tasks.sync_slice()
+    assert rung == []
+    assert item(line).state == State.DONE
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_two_slices_at_once_deliver_each_item_once(sandbox, clock):
+    line = make_line()
+    with scope.as_tenant(line.tenant_id):
+        want_contacts(
+            [Wish(f"lead:{n}", "", contact(handle=f"ana{n}")) for n in range(120)], clock.now()
+        )
+    settled = []
+
+    def work():
+        try:
+            settled.append(sync(clock, budget_s=60))
+        finally:
+            database.close()
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sum(settled) == 120
+    assert len(contacts(sandbox)) == 120
+    with scope.as_system("test"):
+        assert not SyncItem.objects.exclude(state=State.DONE).exists()
