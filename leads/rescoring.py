@@ -1,0 +1,154 @@
+"""Scores under ICP versions: a new version is scored beside the old one, then switched at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from django.db import models, transaction
+from django.db.models import Q
+
+from agenticos import leasing
+from agenticos.leasing import LeaseLost
+from agenticos.sql import insert_many
+from leads import scoring
+from leads.drafts import Draft, stored
+from leads.models import Band, Icp, IcpVersion, Lead, LeadScore
+from tenants import audit
+
+CHUNK: Final = 1_000  # leads per transaction
+PRUNE: Final = 5_000  # old scores removed per transaction
+
+
+def lease(version: IcpVersion, *, token: str, now: datetime) -> bool:
+    """Take a version on for a while; False when another worker was first."""
+    return leasing.take(version, token=token, now=now, state=version.state)
+
+
+def rescore_chunk(version: IcpVersion, *, token: str, now: datetime) -> bool:
+    """Score the next leads under a new version; True when it is in force.
+
+    One transaction with its checkpoint. What an import adds or changes meanwhile is scored under
+    both versions by the import, whatever its id. Raises LeaseLost.
+    """
+    with transaction.atomic():
+        icp = lock_icp()
+        row = IcpVersion.objects.filter(pk=version.pk, claim_token=token).first()
+        if row is None:
+            raise LeaseLost
+        if row.state != IcpVersion.State.SCORING:
+            return True
+        leads = stored(Lead.objects.filter(pk__gt=row.scored_up_to).order_by("pk")[:CHUNK])
+        write_scores(leads, [Engine.of(row)])
+        row.scored_up_to = leads[-1].id if leads else row.scored_up_to
+        row.scored += len(leads)
+        row.lease_until = now + leasing.length()
+        row.save(update_fields=["scored_up_to", "scored", "lease_until"])
+        complete = len(leads) < CHUNK
+        if complete:
+            put_in_force(icp, row, now)
+    version.scored_up_to, version.scored, version.state = row.scored_up_to, row.scored, row.state
+    return complete
+
+
+def prune_chunk(version: IcpVersion, *, token: str, now: datetime) -> bool:
+    """Remove some scores of a version that nobody looks back to; True when none are left."""
+    with transaction.atomic():
+        if not prunable().filter(pk=version.pk, claim_token=token).exists():
+            raise LeaseLost
+        old = LeadScore.objects.filter(version=version)
+        ids = list(old.order_by("lead_id").values_list("id", flat=True)[:PRUNE])
+        LeadScore.objects.filter(id__in=ids).delete()
+        complete = len(ids) < PRUNE
+        IcpVersion.objects.filter(pk=version.pk).update(
+            lease_until=now + leasing.length(), **({"pruned_at": now} if complete else {})
+        )
+        return complete
+
+
+def prunable() -> models.QuerySet[IcpVersion]:
+    """Retired versions whose scores may go: all but the last one that was in force."""
+    later = IcpVersion.objects.filter(
+        tenant_id=models.OuterRef("tenant_id"),
+        number__gt=models.OuterRef("number"),
+        state=IcpVersion.State.RETIRED,
+    )
+    return IcpVersion.objects.filter(
+        models.Exists(later), state=IcpVersion.State.RETIRED, pruned_at=None
+    )
+
+
+def lock_icp() -> Icp | None:
+    """Take the tenant's turn to write leads and scores, until the transaction ends.
+
+    So an import, a re-scoring and a suppression see each other's rows whole: no lead is left
+    without a score when the versions switch, and none slips past a suppression of the same moment.
+    This lock comes before any lock on leads.
+    """
+    return Icp.objects.select_for_update().first()
+
+
+def put_in_force(icp: Icp | None, version: IcpVersion, now: datetime) -> None:
+    """Put `version` in force: three rows, however many leads there are."""
+    if icp is None:
+        Icp.objects.create(tenant_id=version.tenant_id, live=version)
+    else:
+        IcpVersion.objects.filter(pk=icp.live_id).update(state=IcpVersion.State.RETIRED)
+        icp.live = version
+        icp.save(update_fields=["live"])
+    version.state, version.published_at = IcpVersion.State.LIVE, now
+    version.claim_token, version.lease_owner, version.lease_until = "", "", None
+    version.save(
+        update_fields=["state", "published_at", "claim_token", "lease_owner", "lease_until"]
+    )
+    audit.record(version, "icp.live", by=None, number=version.number, scored=version.scored)
+
+
+# --- Scores -------------------------------------------------------------------------------------
+
+
+class Engine(NamedTuple):
+    """An ICP version, ready to score."""
+
+    version_id: int
+    score: Any  # (profile) -> scoring.Score
+
+    @classmethod
+    def of(cls, version: IcpVersion) -> Engine:
+        config = scoring.IcpConfig.from_json(version.config)
+        return cls(version.pk, scoring.scorer_for(config).score)
+
+
+def engines_in_use(icp: Icp | None) -> list[Engine]:
+    """The versions under which every lead must have a score. Have the lock."""
+    wanted = Q(state=IcpVersion.State.SCORING) | Q(pk=icp.live_id if icp else 0)
+    return [Engine.of(version) for version in IcpVersion.objects.filter(wanted)]
+
+
+def write_scores(leads: Sequence[Draft], engines: Sequence[Engine]) -> None:
+    """Score stored leads under these versions, over what they had there. Have the lock."""
+    rows = []
+    bands = {band: Band[band.name].value for band in scoring.Band}
+    for lead in leads:
+        profile = lead.profile()
+        for version_id, score in engines:
+            result = score(profile)
+            rows.append(
+                (
+                    version_id,
+                    lead.id,
+                    result.total,
+                    bands[result.band],
+                    result.eligible,
+                    result.ineligible_reason,
+                    scoring.to_compact(result.lines),
+                )
+            )
+    insert_many(
+        LeadScore,
+        ["version_id", "lead_id", "total", "band", "eligible", "reason", "breakdown"],
+        rows,
+        unique=["tenant_id", "version_id", "lead_id"],
+        update=["total", "band", "eligible", "reason", "breakdown"],
+    )

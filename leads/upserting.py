@@ -1,0 +1,172 @@
+"""From rows to leads: what each row does to what is stored, and writing what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from agenticos.sql import insert_many
+from leads import importing
+from leads.drafts import COLUMNS, UNKNOWN, Draft, stored
+from leads.models import Lead
+from leads.rescoring import Engine, write_scores
+from leads.suppression import mark_suppressed
+
+
+class Problem(NamedTuple):
+    """A row that was refused, or taken with something left out."""
+
+    line: int
+    rejected: bool
+    code: str
+    params: dict[str, Any]
+    raw: list[str]
+
+
+@dataclass(slots=True)
+class Fates:
+    """What became of rows; every row is in one of the first four. `warned` counts rows, too."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    warned: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    # What became of each row, in their order: the name of one of the first four.
+    rows: list[str] = field(default_factory=list)
+
+
+class Planner:
+    """Works out what rows do to leads: each row in turn, on top of what is stored.
+
+    A row changes only what it has a value for; of two rows of one lead the later one wins.
+    """
+
+    def __init__(self) -> None:
+        self.drafts: dict[str, Draft] = {}
+        self._owners: dict[str, str] = {}  # GHL id -> handle
+
+    def read(self, outcomes: Sequence[importing.Row | importing.Rejected]) -> Fates:
+        """Apply the rows to the drafts; return their fates."""
+        fates = Fates()
+        self._changed: list[Draft] = []
+        self._load([one.values for one in outcomes if isinstance(one, importing.Row)])
+        for one in outcomes:
+            if isinstance(one, importing.Rejected):
+                fates.rejected += 1
+                fates.rows.append("rejected")
+                fates.problems.append(Problem(one.line, True, one.code, one.params, one.raw))
+            else:
+                self._apply(one, fates)
+        undone: set[str] = set()
+        for draft in self._changed:
+            if draft.values == draft.before:
+                # Two rows that undid each other: nothing stored differs, also the second time.
+                fates.updated -= draft.updates
+                fates.unchanged += draft.updates
+                draft.changed = False
+                undone.add(draft.handle)
+            draft.before, draft.updates = None, 0
+        for place, one in enumerate(outcomes if undone else ()):
+            if isinstance(one, importing.Row) and one.values["handle"] in undone:
+                fates.rows[place] = "unchanged"
+        return fates
+
+    def to_write(self) -> list[Draft]:
+        """The leads that are new or differ from what is stored."""
+        return [draft for draft in self.drafts.values() if draft.changed]
+
+    def _load(self, values: Iterable[dict[str, importing.Value]]) -> None:
+        handles = {str(one["handle"]) for one in values} - self.drafts.keys()
+        for draft in stored(Lead.objects.filter(handle__in=handles)):
+            self.drafts[draft.handle] = draft
+            if draft.ghl_id:
+                self._owners.setdefault(draft.ghl_id, draft.handle)
+        ghl_ids = {str(one["ghl_id"]) for one in values if "ghl_id" in one} - self._owners.keys()
+        if ghl_ids:
+            taken = Lead.objects.filter(ghl_id__in=ghl_ids).values_list("ghl_id", "handle")
+            self._owners.update(
+                (ghl_id, handle) for ghl_id, handle in taken if handle not in self.drafts
+            )
+
+    def _apply(self, row: importing.Row, fates: Fates) -> None:
+        values: dict[str, Any] = row.values
+        handle = values["handle"]
+        warnings = row.warnings
+        ghl_id = values.get("ghl_id")
+        if ghl_id and self._owners.get(ghl_id, handle) != handle:
+            # Two people in our list cannot be one contact of the CRM.
+            values = {name: value for name, value in values.items() if name != "ghl_id"}
+            warnings = (*warnings, "ghl_id_taken")
+            ghl_id = None
+        if warnings:
+            fates.warned += 1
+            fates.problems.extend(
+                Problem(row.line, False, code, {"handle": handle}, row.raw)
+                for code in dict.fromkeys(warnings)
+            )
+        draft = self.drafts.get(handle)
+        if draft is None:
+            draft = self.drafts[handle] = Draft(0, handle, {**UNKNOWN, **values}, changed=True)
+            del draft.values["handle"]
+            fates.created += 1
+            fates.rows.append("created")
+            if ghl_id:
+                self._owners[ghl_id] = handle
+            return
+        known = draft.values
+        news = {
+            name: value
+            for name, value in values.items()
+            if name != "handle" and known[name] != value
+        }
+        if not news:
+            fates.unchanged += 1
+            fates.rows.append("unchanged")
+            return
+        if "ghl_id" in news:
+            self._owners.pop(known["ghl_id"], None)
+            self._owners[news["ghl_id"]] = handle
+        if draft.id and draft.before is None:
+            draft.before = dict(known)
+            self._changed.append(draft)
+        known.update(news)
+        draft.changed = True
+        draft.updates += 1
+        fates.updated += 1
+        fates.rows.append("updated")
+
+
+def write_leads(
+    drafts: Sequence[Draft], engines: Sequence[Engine], *, source: str, now: datetime
+) -> None:
+    """Insert new leads, update known ones, score and check them; fills in the ids."""
+    if not drafts:
+        return
+    # Let go of ids first: within one statement the row that takes one may come earlier.
+    moved = [one.id for one in drafts if one.ghl_id and one.values["ghl_id"] != one.ghl_id]
+    if moved:
+        Lead.objects.filter(pk__in=moved).update(ghl_id="")
+    written = insert_many(
+        Lead,
+        ["handle", *COLUMNS],
+        # The values of a draft stand in the order of COLUMNS, however it was made.
+        [(draft.handle, *draft.values.values()) for draft in drafts],
+        constants={
+            "source": source,
+            "instagram_scoped_id": "",
+            "created_at": now,
+            "updated_at": now,
+        },
+        unique=["tenant_id", "handle"],
+        update=[*COLUMNS, "updated_at"],
+        returning=["id", "handle"],
+    )
+    ids = {handle: pk for pk, handle in written}
+    for draft in drafts:
+        draft.id = ids[draft.handle]
+    mark_suppressed(drafts, now)
+    write_scores(drafts, engines)
