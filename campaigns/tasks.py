@@ -1,0 +1,105 @@
+"""What the queue rings in this app: wake up, do a slice of what is due, ring again if need be.
+
+Each task has a companion that says when it next has something to do; `settings.WAKE_UPS` names
+the pairs. All may be rung twice or not at all.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import Min, Q
+
+from agenticos import queue, scope
+from agenticos.clock import OVERDUE, Clock, database_now
+from agenticos.leasing import new_token, owner, stopping
+from agenticos.models import Chore
+from campaigns import audience, health, sending, settling
+from campaigns.models import Campaign, Message
+
+SWEEP_EVERY = timedelta(seconds=30)
+SWEEP = "campaigns.sweep"
+
+
+def send_slice() -> None:
+    """Send what is due for up to a slice's budget, then ring for whoever goes on."""
+    name = "campaigns.tasks.send_slice"
+    clock = Clock()
+    sending.Slice(
+        clock,
+        budget_s=settings.SLICE_BUDGET_S,
+        others_wait=lambda: queue.others_due(name, clock.now()),
+    ).run()
+    due = next_send_at()
+    if due is not None and due <= database_now() + timedelta(seconds=1) and not stopping():
+        queue.enqueue(name)
+
+
+def next_send_at() -> datetime | None:
+    """When an account next has something to send."""
+    return sending.next_send_at()
+
+
+def reap() -> None:
+    """Take over claims whose lease is over, and sweep up what a lost wake-up left behind."""
+    now = database_now()
+    while settling.reap(now, limit=500):
+        pass
+    health.sweep(now)
+    Chore.objects.update_or_create(name=SWEEP, defaults={"done_at": now})
+
+
+def next_reap_at() -> datetime | None:
+    """When the next lease ends; while a campaign runs, at the latest a while after the sweep."""
+    with scope.as_system("when the next lease ends"):
+        ends = Message.objects.filter(state=Message.State.CLAIMED).aggregate(
+            first=Min("lease_until")
+        )["first"]
+        running = Campaign.objects.filter(state=Campaign.State.RUNNING).exists()
+    sweep = None
+    if running:
+        done_at = Chore.objects.filter(name=SWEEP).values_list("done_at", flat=True).first()
+        sweep = done_at + SWEEP_EVERY if done_at else OVERDUE
+    return min(filter(None, (ends, sweep)), default=None)
+
+
+def prepare_slice() -> None:
+    """Freeze audiences of campaigns that are preparing, chunk by chunk."""
+    clock = Clock()
+    while clock.elapsed() < settings.SLICE_BUDGET_S and not stopping():
+        now = clock.now()
+        token = new_token()
+        with scope.as_system("campaigns that are preparing"):
+            free = Q(lease_until__isnull=True) | Q(lease_until__lte=now)
+            row = Campaign.objects.filter(free, state=Campaign.State.PREPARING).first()
+            if row is None:
+                return
+            taken = Campaign.objects.filter(free, pk=row.pk, state=Campaign.State.PREPARING).update(
+                claim_token=token,
+                lease_owner=owner(),
+                lease_until=now + timedelta(seconds=settings.LEASE_S),
+            )
+        if not taken:
+            continue
+        with scope.as_tenant(row.tenant_id):
+            campaign = Campaign.objects.select_related("tenant", "icp_version").get(pk=row.pk)
+            complete = False
+            while not complete and clock.elapsed() < settings.SLICE_BUDGET_S and not stopping():
+                complete = audience.prepare_chunk(campaign, now=clock.now())
+            Campaign.objects.filter(pk=row.pk, claim_token=token).update(
+                claim_token="", lease_until=None, lease_owner=""
+            )
+            queue.enqueue(
+                "campaigns.tasks.send_slice" if complete else "campaigns.tasks.prepare_slice"
+            )
+
+
+def next_prepare_at() -> datetime | None:
+    """Now while a campaign is preparing that no worker holds."""
+    with scope.as_system("campaigns that are preparing"):
+        rows = Campaign.objects.filter(state=Campaign.State.PREPARING)
+        if rows.filter(lease_until__isnull=True).exists():
+            return OVERDUE
+        first: datetime | None = rows.aggregate(first=Min("lease_until"))["first"]
+        return first
