@@ -1,0 +1,1 @@
+"""The programs' way in: JSON under /api/, thin over the very actions that the pages call."""

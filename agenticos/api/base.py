@@ -1,0 +1,405 @@
+"""What every address of the API stands on: the key, the right, the scope, the one answer.
+
+An address is a view class; each method of it is an `operation`, which names the scope and the
+right that it takes, and what goes in and comes out. So the checks and the OpenAPI document are
+read off the same line.
+"""
+
+from __future__ import annotations
+
+import uuid
+import zoneinfo
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import exceptions, serializers
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from agenticos import paging, scope
+from agenticos.api import idempotency, parsing
+from agenticos.api.problems import Problem, bad_input
+from tenants.authentication import SCOPES, Caller, NoEntry, caller_of
+from tenants.models import Tenant, User
+from tenants.roles import ACTIONS
+
+M = TypeVar("M", bound=Model)
+V = TypeVar("V", bound=Callable[..., Response])
+REPEATABLE = ("POST", "PATCH", "PUT")
+ID_MAX = 2**63 - 1
+LIMIT = 200  # rows of a page at most
+SIZE = 50
+
+
+class KeyAuthentication(BaseAuthentication):
+    """`Authorization: Bearer aos_…`. Cookies open nothing here, so there is no CSRF either."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, None]:
+        caller = caller_of(request.headers.get("Authorization", ""), timezone.now())
+        if caller.key.tenant.suspended_at:
+            raise Problem(403, "tenant_suspended", _("This workspace is suspended."))
+        return caller, None
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="AgenticOS"'
+
+
+class OnlyJSON(BaseContentNegotiation):
+    """Whatever a program says it accepts, it gets JSON."""
+
+    def select_parser(self, request: Request, parsers: Iterable[Any]) -> Any:
+        kind = request.content_type.partition(";")[0].strip().lower()
+        return next((parser for parser in parsers if parser.media_type == kind), None)
+
+    def select_renderer(
+        self,
+        request: Request,
+        renderers: Iterable[BaseRenderer],
+        format_suffix: str | None = None,
+    ) -> tuple[BaseRenderer, str]:
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """What a method takes: a scope of the key, and a right of its creator's role."""
+
+    scope: str
+    action: str
+
+
+# --- What goes in -----------------------------------------------------------------------------
+
+
+class Strict(serializers.Serializer[Any]):
+    """A serializer that refuses names it does not know: a typing mistake must not pass."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            unknown = {
+                key: [_("There is no such field.")] for key in data if key not in self.fields
+            }
+            if unknown:
+                raise serializers.ValidationError(unknown)
+        return super().to_internal_value(data)
+
+
+class PageQuery(Strict):
+    """What every list takes."""
+
+    limit = serializers.IntegerField(
+        min_value=1, max_value=LIMIT, default=SIZE, help_text="Rows of a page."
+    )
+    cursor = serializers.CharField(
+        default="", allow_blank=True, help_text="`next` of the page before; opaque."
+    )
+    total = serializers.ChoiceField(
+        ["0", "1"], default="0", help_text="1: count all rows into `total`. Costs time."
+    )
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """RFC 9457, with a `code` for programs."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField(help_text="A sentence for people, in the reader's language.")
+    code = serializers.CharField(help_text="Stable, in snake_case.")
+    errors = serializers.DictField(  # type: ignore[assignment]
+        child=serializers.ListField(child=serializers.CharField()),
+        required=False,
+        help_text="By field, with dots between levels.",
+    )
+    request_id = serializers.CharField()
+
+    class Meta:
+        ref_name = "Problem"
+
+
+def page_of(rows: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
+    """The serializer of a page of `rows`."""
+    name = rows.__name__.removesuffix("Serializer")
+    return type(
+        f"{name}PageSerializer",
+        (serializers.Serializer,),
+        {
+            "items": rows(many=True),
+            "next": serializers.CharField(
+                allow_null=True, help_text="The cursor of the next page; null on the last one."
+            ),
+            "total": serializers.IntegerField(required=False, help_text="Only with `total=1`."),
+        },
+    )
+
+
+# --- Operations -------------------------------------------------------------------------------
+
+_PROBLEMS = {
+    400: "The request is malformed, or a field of it is not right.",
+    401: "No key, or not a valid one.",
+    403: "The key's scopes or its creator's role do not allow this.",
+    404: "There is no such thing in this tenant.",
+    409: "Not possible now; `code` says why.",
+    415: "The body is not of the right media type.",
+    422: "The Idempotency-Key was sent before with another request.",
+}
+
+
+def operation(
+    needs: str,
+    action: str,
+    *,
+    summary: str,
+    text: str = "",
+    body: Any = None,
+    answer: Any = None,
+    status: int = 200,
+    also: dict[int, Any] | None = None,
+    query: type[serializers.Serializer[Any]] | None = None,
+    example: Any = None,
+    sent: Any = None,
+    tag: str,
+) -> Callable[[V], V]:
+    """Mark a view's method with the right it takes, and describe it for the document.
+
+    `body` and `answer` are serializers, `sent` and `example` what they may look like, `also` other
+    answers by status.
+    """
+    if needs not in SCOPES or action not in ACTIONS:
+        raise KeyError(needs, action)
+
+    def decorate(method: V) -> V:
+        verb = method.__name__.upper()
+        repeatable = verb in REPEATABLE
+        wrong = [400, 401, 403, 404]
+        if repeatable:
+            wrong += [409, 415, 422]
+        problem = {
+            (code, "application/problem+json"): OpenApiResponse(
+                ProblemSerializer, description=_PROBLEMS[code]
+            )
+            for code in wrong
+        }
+        examples = []
+        if sent is not None:
+            examples.append(OpenApiExample("Request", value=sent, request_only=True))
+        if example is not None:
+            examples.append(
+                OpenApiExample(
+                    "Answer", value=example, response_only=True, status_codes=[str(status)]
+                )
+            )
+        parameters: list[Any] = [query] if query else []
+        if repeatable:
+            parameters.append(
+                OpenApiParameter(
+                    idempotency.HEADER,
+                    {"type": "string", "minLength": 1, "maxLength": 255},
+                    OpenApiParameter.HEADER,
+                    description=(
+                        "The same key and body within 24 hours give the first answer again, with "
+                        "`Idempotent-Replayed: true`, and do nothing."
+                    ),
+                )
+            )
+        method.right = Right(needs, action)  # type: ignore[attr-defined]
+        documented: V = extend_schema(
+            operation_id=method.__qualname__.replace(".", "_"),
+            summary=summary,
+            description=f"{text}\n\nTakes the scope `{needs}`.".strip(),
+            request=body,
+            responses={status: answer, **(also or {}), **problem},
+            parameters=parameters,
+            examples=examples,
+            tags=[tag],
+        )(method)
+        return documented
+
+    return decorate
+
+
+# --- The view ---------------------------------------------------------------------------------
+
+
+class ApiView(APIView):
+    """A view of the API: closed without a key, inside its tenant's scope, done once per key."""
+
+    authentication_classes = [KeyAuthentication]
+    permission_classes = []
+    throttle_classes = []
+    renderer_classes = [JSONRenderer]
+    parser_classes = [parsing.StrictJSONParser]
+    content_negotiation_class = OnlyJSON
+    metadata_class = None
+    http_method_names = ["get", "head", "post", "put", "patch", "delete"]
+
+    request_id: str
+    caller: Caller
+    tenant: Tenant
+
+    @property
+    def by(self) -> User:
+        """The person on whose behalf the program acts."""
+        return self.caller.membership.user
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """REST framework's, with the scope around it, the repeats, and the answer rendered."""
+        self.request_id = uuid.uuid4().hex
+        with ExitStack() as stack:
+            self._entered = stack
+            wrapped = self.initialize_request(request, *args, **kwargs)
+            self.args, self.kwargs, self.request = args, kwargs, wrapped
+            self.headers = self.default_response_headers
+            try:
+                self.initial(wrapped, *args, **kwargs)
+                handler = getattr(self, (wrapped.method or "").lower())
+                response = self._answer(wrapped, lambda: handler(wrapped, *args, **kwargs))
+            except Exception as error:
+                response = self.handle_exception(error)
+            self.response = self.finalize_response(wrapped, response, *args, **kwargs)
+            if isinstance(self.response, Response):
+                self.response.render()
+            self.response.headers["Content-Language"] = translation.get_language() or "en"
+        self.response.headers["X-Request-Id"] = self.request_id
+        self.response.headers["Cache-Control"] = "no-store"
+        return self.response
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Let the caller in and enter its tenant, then ask for the right of the method."""
+        self.format_kwarg = None
+        request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(
+            request
+        )
+        self.perform_authentication(request)
+        caller: Any = request.user
+        if not isinstance(caller, Caller):
+            raise NoEntry("not_authenticated", _("Send “Authorization: Bearer aos_…” with a key."))
+        self.caller, self.tenant = caller, caller.key.tenant
+        self._entered.enter_context(scope.as_tenant(self.tenant))
+        self._entered.enter_context(timezone.override(zoneinfo.ZoneInfo(self.tenant.time_zone)))
+        self._entered.enter_context(translation.override(self._language(request)))
+        for values in request.query_params.lists():
+            for text in (values[0], *values[1]):
+                parsing.check_text(text)
+        handler = getattr(self, (request.method or "").lower(), None)
+        right = getattr(handler, "right", None)
+        if right is None:
+            self.http_method_not_allowed(request)
+        elif not caller.may(right.scope, right.action):
+            code, sentence = caller.refusal(right.scope, right.action)
+            raise Problem(403, code, sentence)
+
+    def _language(self, request: Request) -> str:
+        """What the program asks for, else its creator's language, else the tenant's."""
+        if request.headers.get("Accept-Language"):
+            return translation.get_language_from_request(request._request)
+        return self.by.language or self.tenant.language
+
+    def may(self, scope_name: str, action: str) -> bool:
+        return self.caller.may(scope_name, action)
+
+    def _answer(self, request: Request, work: Callable[[], Response]) -> Response:
+        sent = request.headers.get(idempotency.HEADER)
+        if sent is None or request.method not in REPEATABLE:
+            return work()
+        key = idempotency.read_header(sent)
+        plain = not request.FILES
+        return idempotency.once(
+            self.caller,
+            key,
+            method=request.method,
+            path=request.get_full_path(),
+            body=idempotency.digest(
+                request.data if plain else request.POST.dict(),
+                {} if plain else request.FILES.dict(),
+            ),
+            now=timezone.now(),
+            work=work,
+        )
+
+    # --- For the methods ---
+
+    def given(
+        self,
+        kind: type[serializers.Serializer[Any]],
+        *,
+        partial: bool = False,
+        **context: Any,
+    ) -> dict[str, Any]:
+        """The body, checked. Raises ValidationError."""
+        read = kind(
+            data=self.request.data, partial=partial, context={"tenant": self.tenant, **context}
+        )
+        read.is_valid(raise_exception=True)
+        values: dict[str, Any] = read.validated_data
+        return values
+
+    def query(self, kind: type[serializers.Serializer[Any]] = PageQuery) -> dict[str, Any]:
+        """The query of the address, checked. Raises ValidationError."""
+        read = kind(data=self.request.query_params.dict())
+        read.is_valid(raise_exception=True)
+        values: dict[str, Any] = read.validated_data
+        return values
+
+    def page(
+        self,
+        rows: QuerySet[M],
+        order: Sequence[str],
+        query: dict[str, Any],
+        show: Callable[[list[M]], Any],
+    ) -> Response:
+        """One page of `rows`, paged by key. Raises Problem for a cursor that is not one."""
+        cursor = query["cursor"]
+        if cursor and paging.decode(cursor, len(order)) is None:
+            raise bad_input({"cursor": [_("This is not a cursor of this list.")]})
+        found = paging.page(rows, order, after=cursor, size=query["limit"])
+        answer: dict[str, Any] = {"items": show(found.rows), "next": found.next or None}
+        if query["total"] == "1":
+            answer["total"] = rows.order_by().count()
+        return Response(answer)
+
+
+def one(rows: QuerySet[M], pk: int) -> M:
+    """The row, or 404: also when it is another tenant's."""
+    found = rows.filter(pk=pk).first()
+    if found is None:
+        raise Problem(404, "not_found", _("There is nothing here under this address."))
+    return found
+
+
+class NoAddress(ApiView):
+    """Anything below /api/ that is not an address; told only to those who have a key."""
+
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().initial(request, *args, **kwargs)
+        except exceptions.MethodNotAllowed:
+            pass  # it has no methods
+        raise Problem(404, "not_found", _("There is nothing here under this address."))
+
+
+def open_door(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """A function that only hands on to views of ours: they ask for the key, the pages do not.
+
+    Django's CSRF middleware looks at the function it calls first, so it is told as well; no cookie
+    opens anything here.
+    """
+    view.login_required = False  # type: ignore[attr-defined]
+    view.csrf_exempt = True  # type: ignore[attr-defined]
+    return view

@@ -1,0 +1,89 @@
+"""The OpenAPI 3.1 document out of the code, and the page to try it on. Both are public."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.utils import translation
+from django.views.decorators.http import require_safe
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.generators import SchemaGenerator
+
+from tenants.authentication import SCOPES
+
+_TEXT = """
+JSON over HTTPS. Send `Authorization: Bearer aos_…` with a key of your workspace: it may do what its
+scopes **and** its creator's present role allow.
+
+Errors are `application/problem+json` (RFC 9457) with a stable `code`, a sentence in `detail`, and
+`errors` by field. What belongs to another workspace answers 404. Lists take `limit` (up to 200) and
+`cursor`; their `next` is the cursor of the next page. POST, PATCH and PUT take `Idempotency-Key`.
+
+Scopes: %s; `admin` stands for all of them.
+"""
+
+
+class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the document calls a key."""
+
+    target_class = "agenticos.api.base.KeyAuthentication"
+    name = "key"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "An API key, `aos_…`."}
+
+
+def ours(endpoints: list[Any], **options: Any) -> list[Any]:
+    """Only what lies below /api/ and is an address."""
+    return [one for one in endpoints if one[0].startswith("/api/") and "{rest}" not in one[0]]
+
+
+def finish(result: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """The text at the top, in no language of a request; every answer has its request id."""
+    names = ", ".join(f"`{name}`" for name in SCOPES if name != "admin")
+    result["info"]["description"] = _TEXT.strip() % names
+    header = {"description": "For support.", "schema": {"type": "string"}}
+    replayed = {
+        "description": "`true` when this is the stored answer of an earlier request.",
+        "schema": {"type": "string"},
+    }
+    for methods in result["paths"].values():
+        for verb, about in methods.items():
+            for status, answer in about["responses"].items():
+                answer["headers"] = {"X-Request-Id": header}
+                if verb != "get" and status.startswith("2"):
+                    answer["headers"]["Idempotent-Replayed"] = replayed
+    return result
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The document; made once per process, in English."""
+    with translation.override("en"):
+        made: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    # Plain values: limits of decimals as numbers, lazy texts as texts.
+    plain = json.dumps(
+        made, default=lambda one: float(one) if isinstance(one, Decimal) else str(one)
+    )
+    whole: dict[str, Any] = json.loads(plain)
+    return whole
+
+
+@login_not_required
+@require_safe
+def document(request: HttpRequest) -> HttpResponse:
+    """GET /api/schema/"""
+    return JsonResponse(schema(), content_type="application/vnd.oai.openapi+json")
+
+
+@login_not_required
+@require_safe
+def docs(request: HttpRequest) -> HttpResponse:
+    """GET /api/docs/: Swagger UI from our own files."""
+    return render(request, "api/docs.html")
