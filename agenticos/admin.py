@@ -1,0 +1,18 @@
+"""What other packages put into the admin and staff must not have.
+
+A task of the queue may be any function, so whoever may schedule one runs code. Log-in addresses
+belong to their people.
+"""
+
+from __future__ import annotations
+
+from allauth.account.models import EmailAddress
+from django.contrib import admin
+from django_q.models import Failure, OrmQ, Schedule, Success
+
+for model in (Schedule, Success, Failure, OrmQ, EmailAddress):
+    if admin.site.is_registered(model):
+        admin.site.unregister(model)
+
+# Deleting many rows at once skips what an action would have done for each.
+admin.site.disable_action("delete_selected")

@@ -1,0 +1,1 @@
+"""Benchmarks: each measures its own limit, the bare cost of the same work, in the same run."""

@@ -1,0 +1,419 @@
+"""All settings, from the environment; `.env.example` explains each variable.
+
+`manage.py` in a second shell finds the same values as `make run`: it reads `.env`, else
+`var/local.env`, which `make run` writes.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import zoneinfo
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from csp.constants import NONCE, NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = BASE_DIR / "var"
+
+env = environ.Env()
+# ENV_FILE names another file to read, or with an empty value none: tests read none.
+_files = (
+    [Path(os.environ["ENV_FILE"])]
+    if os.environ.get("ENV_FILE")
+    else []
+    if "ENV_FILE" in os.environ
+    else [BASE_DIR / ".env", VAR_DIR / "local.env"]
+)
+for _file in _files:
+    if _file.is_file():
+        environ.Env.read_env(_file)  # what the environment says already wins
+        break
+
+
+def _wrong(name: str, expected: str, *, show: bool = True) -> ImproperlyConfigured:
+    """The error of a wrong value: a sentence with the variable's name and what is expected."""
+    value = f" is {env.str(name, '')!r}" if show else " is wrong"
+    return ImproperlyConfigured(f"{name}{value}; expected {expected}.")
+
+
+def _one_of(name: str, default: str, allowed: tuple[str, ...]) -> str:
+    value = env.str(name, default)
+    if value not in allowed:
+        raise _wrong(name, f"one of: {', '.join(allowed)}")
+    return str(value)
+
+
+def _number(name: str, default: int, *, least: int = 1) -> int:
+    try:
+        value = int(env.str(name, "") or default)
+    except ValueError:
+        raise _wrong(name, f"a whole number of {least} or more") from None
+    if value < least:
+        raise _wrong(name, f"a whole number of {least} or more")
+    return value
+
+
+def _switch(name: str, default: bool) -> bool:
+    value = env.str(name, "").lower()
+    if value not in {"", "on", "off", "true", "false", "yes", "no", "1", "0"}:
+        raise _wrong(name, "on or off")
+    return value in {"on", "true", "yes", "1"} if value else default
+
+
+def _address(name: str, default: str) -> str:
+    value = env.str(name, "") or default
+    parts = urlsplit(value)
+    if parts.scheme not in ("https", "http") or not parts.hostname or parts.query:
+        raise _wrong(name, "an address such as https://host/path")
+    return value.rstrip("/")
+
+
+def _url_config(name: str, read: Callable[[str], dict[str, Any]], example: str) -> dict[str, Any]:
+    """A Django setting out of a URL, which may hold a password and so is not shown."""
+    try:
+        config = read(env.str(name))
+    except Exception as error:
+        raise _wrong(name, f"an address such as {example}", show=False) from error
+    return config
+
+
+# --- Identity and hosts -----------------------------------------------------------------------
+LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "testserver"}
+
+DEBUG = _switch("DEBUG", False)
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+# Local means that nobody but this machine can reach it; anything else must be safe at the start.
+IS_LOCAL = all(host in LOOPBACK for host in ALLOWED_HOSTS)
+SECRET_KEY = env.str("SECRET_KEY", "")
+CREDENTIAL_KEYS = env.str("CREDENTIAL_KEYS", "")
+for _name, _value in (("SECRET_KEY", SECRET_KEY), ("CREDENTIAL_KEYS", CREDENTIAL_KEYS)):
+    if not _value:
+        raise ImproperlyConfigured(
+            f"{_name} is not set. `make run` makes one in var/local.env; elsewhere set it as "
+            ".env.example shows."
+        )
+for _part in CREDENTIAL_KEYS.split(","):
+    try:
+        _bytes = base64.b64decode(_part.partition(":")[2].strip(), validate=True)
+    except ValueError:
+        _bytes = b""
+    if len(_bytes) != 32 or not _part.partition(":")[0].strip():
+        raise _wrong(
+            "CREDENTIAL_KEYS", "name:base64 of 32 bytes, the newest first, by commas", show=False
+        )
+if SECRET_KEY in CREDENTIAL_KEYS:
+    raise _wrong("SECRET_KEY", "a value that is not in CREDENTIAL_KEYS as well", show=False)
+if not IS_LOCAL:
+    if DEBUG:
+        raise ImproperlyConfigured("DEBUG is on while ALLOWED_HOSTS names a public host.")
+    if "*" in ALLOWED_HOSTS:
+        raise ImproperlyConfigured("ALLOWED_HOSTS is '*'; expected the names of this service.")
+    if len(SECRET_KEY) < 50 or SECRET_KEY.startswith("change-me"):
+        raise ImproperlyConfigured("SECRET_KEY is too short or an example; expected 50 or more.")
+
+# --- Applications -----------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "allauth",
+    "allauth.account",
+    "csp",
+    "django_htmx",
+    "django_q",
+    "rest_framework",
+    "drf_spectacular",
+    "template_partials",
+    "agenticos",
+    "tenants",
+    "integrations",
+    "leads",
+    "campaigns",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "tenants.middleware.ScopeMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "tenants.middleware.LoginMiddleware",
+    "tenants.middleware.TenantMiddleware",
+    "tenants.middleware.LanguageMiddleware",
+]
+ROOT_URLCONF = "agenticos.urls"
+WSGI_APPLICATION = "agenticos.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "builtins": ["template_partials.templatetags.partials"],
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "tenants.context.shell",
+            ],
+        },
+    }
+]
+
+# --- Data -------------------------------------------------------------------------------------
+DATABASE_URL = env.str("DATABASE_URL", "")
+if DATABASE_URL:
+    _example = "postgres://user:password@host:5432/name"
+    DATABASES: dict[str, dict[str, Any]] = {
+        "default": _url_config("DATABASE_URL", env.db_url_config, _example)
+    }
+    if not DATABASES["default"]["ENGINE"].endswith(("sqlite3", "postgresql")):
+        raise _wrong("DATABASE_URL", f"an address such as {_example}", show=False)
+else:
+    DATABASES = {
+        "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": VAR_DIR / "db.sqlite3"}
+    }
+_database = DATABASES["default"]
+if _database["ENGINE"].endswith("sqlite3"):
+    # IMMEDIATE: a writer waits at BEGIN instead of failing in the middle. FULL: a committed
+    # "dispatched" mark survives a power cut, or the message could go out twice.
+    _database["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": (
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-32000;"
+        ),
+    }
+else:
+    # No "pool": django-q2 forks, and a pool made before the fork corrupts the protocol.
+    _database["CONN_MAX_AGE"] = 600
+    _database["CONN_HEALTH_CHECKS"] = True
+    _database["DISABLE_SERVER_SIDE_CURSORS"] = True  # PgBouncer in transaction mode
+    _database["OPTIONS"] = {"connect_timeout": 3, "application_name": "agenticos"}
+
+REDIS_URL = env.str("REDIS_URL", "")
+if REDIS_URL and urlsplit(REDIS_URL).scheme not in ("redis", "rediss", "unix"):
+    raise _wrong("REDIS_URL", "an address such as redis://host:6379/0, or nothing", show=False)
+CACHES: dict[str, dict[str, Any]] = {
+    "default": (
+        {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": REDIS_URL,
+            "OPTIONS": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5},
+        }
+        if REDIS_URL
+        else {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "django_cache"}
+    ),
+    # Django-Q2 writes its statistics somewhere every few seconds; nothing of ours reads them.
+    "django_q": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+}
+STORAGES = {
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": VAR_DIR / "files"},
+    },
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+STATIC_URL = "/static/"
+STATIC_ROOT = VAR_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+
+# --- Workers ----------------------------------------------------------------------------------
+Q_WORKERS = _number("Q_WORKERS", 3)
+Q_CLUSTER = {
+    "name": "agenticos",
+    "orm": "default",
+    "cache": "django_q",
+    "workers": Q_WORKERS,
+    "queue_limit": Q_WORKERS,
+    "bulk": 1,
+    "poll": 0.2,
+    "timeout": 60,
+    "retry": 75,  # a ring may come twice without harm; a lost worker's comes back after this
+    "max_attempts": 3,
+    "ack_failures": True,
+    "save_limit": -1,
+    "catch_up": False,
+    "guard_cycle": 0.5,
+    "recycle": 5000,
+    "max_rss": 300_000,
+    "scheduler": False,  # the supervisor's tick is the clock; see agenticos/worker/
+    "label": "Queue",
+    "log_level": "WARNING",
+}
+# What the tick rings, and how each says when it next has something to do (agenticos/worker/jobs.py)
+WAKE_UPS = {
+    "campaigns.tasks.send_slice": "campaigns.tasks.next_send_at",
+    "campaigns.tasks.reap": "campaigns.tasks.next_reap_at",
+    "campaigns.tasks.prepare_slice": "campaigns.tasks.next_prepare_at",
+    "integrations.tasks.sync_slice": "integrations.tasks.next_sync_at",
+    "leads.tasks.import_slice": "leads.tasks.next_import_at",
+    "leads.tasks.rescore_slice": "leads.tasks.next_rescore_at",
+}
+
+# --- People -----------------------------------------------------------------------------------
+AUTH_USER_MODEL = "tenants.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "home"
+ACCOUNT_ADAPTER = "tenants.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = "none"  # accounts are made by staff, who vouch for the address
+ACCOUNT_LOGOUT_ON_GET = False
+ACCOUNT_SESSION_REMEMBER = None
+ACCOUNT_PREVENT_ENUMERATION = True
+TRUSTED_PROXIES = _number("TRUSTED_PROXIES", 0, least=0)
+ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+
+# --- Programs ---------------------------------------------------------------------------------
+# A view says itself who may come in (agenticos/api/base.py); one that does not stays closed.
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "agenticos.api.problems.handle",
+    "UNAUTHENTICATED_USER": None,
+    "COERCE_DECIMAL_TO_STRING": False,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "AgenticOS",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "SORT_OPERATIONS": False,
+    "PREPROCESSING_HOOKS": ["agenticos.api.schema.ours"],
+    "POSTPROCESSING_HOOKS": ["agenticos.api.schema.finish"],
+}
+
+# --- Language and time ------------------------------------------------------------------------
+LANGUAGE_CODE = _one_of("LANGUAGE_CODE", "en", ("en", "pt-br"))
+LANGUAGES = [("en", _("English")), ("pt-br", _("Portuguese (Brazil)"))]
+LOCALE_PATHS = [BASE_DIR / "agenticos" / "locale"]
+TIME_ZONE = env.str("TIME_ZONE", "America/Sao_Paulo")
+if TIME_ZONE not in zoneinfo.available_timezones():
+    raise _wrong("TIME_ZONE", "an IANA time zone, such as America/Sao_Paulo")
+USE_I18N = True
+USE_TZ = True
+
+# --- Browser ----------------------------------------------------------------------------------
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF, NONCE],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "manifest-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+        "object-src": [NONE],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = 12 * 3600
+CSRF_FAILURE_VIEW = "agenticos.pages.csrf_failure"
+if not IS_LOCAL:
+    SESSION_COOKIE_NAME = "__Host-sessionid"
+    CSRF_COOKIE_NAME = "__Host-csrftoken"
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+    SECURE_SSL_REDIRECT = True
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+
+# --- Mail -------------------------------------------------------------------------------------
+EMAIL_FILE_PATH = VAR_DIR / "mail"
+if _email_url := env.str("EMAIL_URL", ""):
+    vars().update(
+        _url_config("EMAIL_URL", env.email_url_config, "smtp+tls://user:password@host:587")
+    )
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "AgenticOS <agenticos@example.com>")
+
+# --- Providers --------------------------------------------------------------------------------
+GHL_BASE_URL = _address("GHL_BASE_URL", "https://services.leadconnectorhq.com")
+GHL_API_VERSION = env.str("GHL_API_VERSION", "")
+INSTAGRAM_GRAPH_BASE_URL = _address("INSTAGRAM_GRAPH_BASE_URL", "https://graph.instagram.com/v25.0")
+HTTP_TIMEOUT_S = _number("HTTP_TIMEOUT_S", 20)
+OUTBOUND_ALLOW_PRIVATE = _switch("OUTBOUND_ALLOW_PRIVATE", False)
+SANDBOX_PORT = _number("SANDBOX_PORT", 9009)
+
+# --- The engine -------------------------------------------------------------------------------
+SLICE_BUDGET_S = 20  # far under Q_CLUSTER["timeout"], so that a slice always ends by itself
+SEND_THREADS = 8  # messages in flight per worker; also what a SIGKILL can leave `unknown`
+SEND_BATCH = 250  # rows claimed at once, at the most
+# A claim outlives the longest call it guards: a call is begun only while the lease lasts longer
+# than the call's deadline, so an expired lease proves that nobody is calling any more.
+LEASE_S = 3 * HTTP_TIMEOUT_S
+FENCE_MARGIN_S = 1.25 * HTTP_TIMEOUT_S
+SEND_MAX_ATTEMPTS = 6
+SYNC_MAX_ATTEMPTS = 10
+
+# --- Logs -------------------------------------------------------------------------------------
+LOG_FORMAT = _one_of("LOG_FORMAT", "console", ("console", "json"))
+LOG_LEVEL = _one_of("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "console": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"},
+        "json": {"()": "agenticos.logs.JsonFormatter"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        # httpx logs whole addresses; django-q prints a banner at every start.
+        "httpx": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},
+        "django-q": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+        "django.request": {"level": "ERROR"},
+        "tqdm": {"level": "WARNING"},
+    },
+}

@@ -1,0 +1,506 @@
+"""The house rules, read off the code itself: a new page or model is held to them unnamed.
+
+Closed doors, one tenant's pages to everybody else, the marks of rights, the modules that may see
+all tenants, text that stays text, raw SQL in two places.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from django.apps import apps
+from django.core.management import call_command
+from django.db import models
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls.converters import IntConverter, SlugConverter, UUIDConverter
+
+from agenticos import scope
+from agenticos.invariants import references_between_tenant_tables
+from agenticos.tests import factories
+from agenticos.tests.environment import ROOT
+from tenants.models import Tenant
+from tenants.owned import ScopedManager, TenantOwned
+from tenants.roles import ACTIONS, Role, can
+
+APPS = ["agenticos", "tenants", "integrations", "leads", "campaigns"]
+
+# Reachable without a log-in, by route. Each has a reason.
+PUBLIC = {
+    "accounts/login/",
+    "accounts/logout/",  # sends the logged-out home
+    "accounts/signup/",  # closed: says so
+    "accounts/password/reset/",
+    "accounts/password/reset/done/",
+    "accounts/password/reset/key/<uidb36>-<key>/",
+    "accounts/password/reset/key/done/",
+    "accounts/confirm-email/",
+    "accounts/confirm-email/<key>/",
+    "accounts/login/code/confirm/",
+    "accounts/inactive/",
+    "admin/login/",
+    "healthz",
+    "readyz",
+    "jsi18n/",  # the texts of scripts
+    "preferences/theme/",  # also before the log-in; POST alone, kept in a cookie
+    "preferences/language/",
+    "api/schema/",  # the same for everybody, and nobody's data
+    "api/docs/",
+}
+
+# Modules that may open the system scope, and for what.
+SYSTEM = {
+    "agenticos/pages.py": "the memberships of the person who logged in; readiness",
+    "agenticos/demo/__init__.py": "whether the demo's leads are in",
+    "agenticos/provisioning.py": "writes several tenants in one transaction",
+    "agenticos/management/commands/invariants.py": "counts over all tenants",
+    "agenticos/management/commands/run_until_idle.py": "what is due in any tenant",
+    "agenticos/worker/jobs.py": "what is due in any tenant",
+    "tenants/middleware.py": "membership look-up, and the admin",
+    "tenants/authentication.py": "the key of a program, before its tenant is known",
+    "leads/tasks.py": "sweeps over all tenants",
+    "campaigns/tasks.py": "sweeps over all tenants",
+    "campaigns/claiming.py": "leases accounts fairly over tenants",
+    "campaigns/settling.py": "reaps claims of all tenants",
+    "campaigns/sending.py": "leases accounts fairly over tenants",
+    "campaigns/health.py": "sweeps over all tenants",
+    "campaigns/audience.py": "claims campaigns of all tenants that are being prepared",
+    "integrations/tasks.py": "sweeps over all tenants",
+    "integrations/syncing.py": "claims the outbox of all tenants",
+    "integrations/actions.py": "routes what belongs to a connection to its tenant",
+    "agenticos/leasing.py": "ends the leases of a worker group that has died",
+    "tenants/templatetags/shell.py": "the other tenants of the person who looks",
+}
+
+RAW_SQL = {
+    "agenticos/sql.py": "bulk UPDATE … FROM (VALUES …), bound parameters",
+    "agenticos/clock.py": "the database's time",
+    "agenticos/doctor.py": "asks the database about itself",
+}
+
+
+def sources(*, tests: bool = False) -> Iterator[tuple[str, str]]:
+    """Every Python file of ours as (path, text), without migrations."""
+    for app in APPS:
+        for path in sorted((ROOT / app).rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            if "/migrations/" in name or ("/tests/" in name and not tests):
+                continue
+            yield name, path.read_text(encoding="utf-8")
+
+
+# --- Doors ------------------------------------------------------------------------------------
+
+
+@cache
+def routes() -> list[tuple[str, URLPattern]]:
+    """Every route of the URL table, as (route, pattern)."""
+
+    def walk(resolver: URLResolver, prefix: str) -> Iterator[tuple[str, URLPattern]]:
+        for pattern in resolver.url_patterns:
+            route = prefix + readable(str(pattern.pattern))
+            if isinstance(pattern, URLResolver):
+                yield from walk(pattern, route)
+            else:
+                yield route, pattern
+
+    return list(walk(get_resolver(), ""))
+
+
+def readable(route: str) -> str:
+    """A regular expression of allauth's in the shape of a route: `key/<key>/`."""
+    if not route.startswith("^"):
+        return route
+    return re.sub(r"\(\?P<(\w+)>[^)]*\)", r"<\1>", route.strip("^").removesuffix("$")).replace(
+        "\\", ""
+    )
+
+
+def address(route: str, pattern: URLPattern, tenant: str) -> str:
+    """A path that reaches the route, in `tenant`, with ids that exist nowhere."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1].rpartition(":")[2]
+        if name == "tenant":
+            return tenant
+        converter = pattern.pattern.converters.get(name)
+        if isinstance(converter, IntConverter):
+            return "1"
+        if isinstance(converter, UUIDConverter):
+            return "00000000-0000-4000-8000-000000000000"
+        return "x" if isinstance(converter, SlugConverter) else "xyz"
+
+    return "/" + re.sub(r"<([^>]+)>", value, route)
+
+
+def tenant_routes() -> list[tuple[str, URLPattern]]:
+    return [(route, pattern) for route, pattern in routes() if "<slug:tenant>" in route]
+
+
+def is_admin(route: str) -> bool:
+    return route.startswith("admin/")
+
+
+def is_api(route: str) -> bool:
+    return route.startswith("api/")
+
+
+def test_the_table_has_the_tenants_pages():
+    found = {route for route, _ in tenant_routes()}
+    assert any(route.startswith("t/<slug:tenant>/campaigns/") for route in found)
+    assert any(route.startswith("t/<slug:tenant>/leads/") for route in found)
+
+
+@pytest.mark.django_db
+def test_everything_is_closed_to_the_logged_out(client):
+    open_ = []
+    for route, pattern in routes():
+        if route in PUBLIC:
+            continue
+        response = client.get(address(route, pattern, "acme"))
+        if is_api(route) and response.status_code == 401:
+            continue
+        if response.status_code not in (302, 301) or "login" not in response["Location"]:
+            open_.append((route, response.status_code))
+    assert open_ == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("htmx", ["", "rows"])
+def test_another_tenants_pages_are_404_for_the_rivals_owner(acme, charlie, browser, method, htmx):
+    knocks = browser(charlie, htmx=htmx)
+    answers = {
+        route: getattr(knocks, method)(address(route, pattern, "acme")).status_code
+        for route, pattern in tenant_routes()
+    }
+    assert {route: status for route, status in answers.items() if status != 404} == {}
+
+
+@pytest.mark.django_db
+def test_another_tenants_rows_are_404_in_ones_own_tenant(acme, charlie, browser):
+    """The rival's owner asks for acme's ids below his own address."""
+    lead = factories.make_lead(acme)
+    campaign = factories.make_campaign(acme, state="running")
+    message = factories.make_message(campaign, lead)
+    knocks = browser(charlie)
+    wrong = {}
+    for route, pattern in tenant_routes():
+        if not any(isinstance(c, IntConverter) for c in pattern.pattern.converters.values()):
+            continue
+        for pk in {lead.pk, campaign.pk, message.pk}:
+            path = re.sub(r"(?<=/)1(?=/)", str(pk), address(route, pattern, "rival"))
+            for method in ("get", "post"):
+                status = getattr(knocks, method)(path).status_code
+                if status not in (404, 405):
+                    wrong[method, path] = status
+    assert wrong == {}
+
+
+@pytest.mark.django_db
+def test_a_stranger_gets_404_everywhere(acme, browser):
+    knocks = browser(factories.make_user())
+    for route, pattern in tenant_routes():
+        assert knocks.get(address(route, pattern, "acme")).status_code == 404, route
+
+
+@pytest.mark.django_db
+def test_a_removed_member_gets_404_everywhere(acme, browser):
+    member = factories.make_member(acme, "owner")
+    knocks = browser(member.user)
+    with scope.as_tenant(acme):
+        member.delete()
+    for route, pattern in tenant_routes():
+        assert knocks.get(address(route, pattern, "acme")).status_code == 404, route
+
+
+@pytest.mark.django_db
+def test_a_viewers_posts_are_refused(acme, vera, browser):
+    """403 before anything is looked up; 405 where there is nothing to post to."""
+    knocks = browser(vera)
+    wrong = {
+        route: status
+        for route, pattern in tenant_routes()
+        if (status := knocks.post(address(route, pattern, "acme")).status_code) not in (403, 405)
+    }
+    assert wrong == {}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("role", [role for role in Role if role is not Role.OWNER])
+def test_a_route_is_403_for_the_roles_without_its_right(acme, browser, role):
+    member = factories.make_member(acme, role)
+    knocks = browser(member.user)
+    for route, pattern in tenant_routes():
+        if not can(member, pattern.callback.required_action):
+            assert knocks.get(address(route, pattern, "acme")).status_code in (403, 405), route
+
+
+@pytest.mark.django_db
+def test_the_admin_is_closed_to_people_who_are_not_staff(acme, alice, browser):
+    knocks = browser(alice)
+    for route, pattern in routes():
+        if is_admin(route) and route not in PUBLIC and "(?P" not in route:
+            response = knocks.get(address(route, pattern, "acme"))
+            assert response.status_code in (302, 403, 404), route
+
+
+def test_every_tenants_view_says_which_right_it_takes():
+    without = [
+        route
+        for route, pattern in tenant_routes()
+        if getattr(pattern.callback, "required_action", None) not in ACTIONS
+    ]
+    assert without == []
+
+
+def test_every_public_route_is_one_that_exists():
+    """A name that stays on the list after its page is gone opens the next page of that name."""
+    assert PUBLIC - {route for route, _ in routes()} <= {"healthz", "readyz", "jsi18n/"}
+
+
+# --- The API's doors --------------------------------------------------------------------------
+
+
+def operations() -> list[tuple[str, str, URLPattern, object]]:
+    """Every method of every address of the API, as (verb, route, pattern, its right)."""
+    found = []
+    for route, pattern in routes():
+        view = getattr(pattern.callback, "cls", None)
+        for verb in ("get", "post", "put", "patch", "delete") if is_api(route) and view else ():
+            if method := getattr(view, verb, None):
+                found.append((verb, route, pattern, method.right))
+    return found
+
+
+def test_the_api_has_its_operations():
+    assert len(operations()) > 40
+    assert ("post", "api/campaign/start") in {(verb, route) for verb, route, _, _ in operations()}
+
+
+@pytest.mark.django_db
+def test_the_api_is_closed_without_a_key(acme, alice, browser):
+    """A session of the browser is no key, either."""
+    knocks = browser(alice)
+    for verb, route, pattern, _ in operations():
+        response = getattr(knocks, verb)(address(route, pattern, "acme"))
+        assert (response.status_code, response["Content-Type"]) == (
+            401,
+            "application/problem+json",
+        ), route
+
+
+@pytest.mark.django_db
+def test_another_tenants_rows_are_404_for_the_rivals_key(acme, rival):
+    knocks = factories.api_client(factories.make_key(rival))
+    lead = factories.make_lead(acme)
+    campaign = factories.make_campaign(acme, state="running")
+    message = factories.make_message(campaign, lead)
+    wrong = {}
+    for verb, route, pattern, _ in operations():
+        if not pattern.pattern.converters:
+            continue
+        for pk in {lead.pk, campaign.pk, message.pk}:
+            path = re.sub(r"(?<=/)1(?=/|$)", str(pk), address(route, pattern, "acme"))
+            status = getattr(knocks, verb)(path, {}, "application/json").status_code
+            if status != 404:
+                wrong[verb, path] = status
+    assert wrong == {}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("role", [role for role in Role if role is not Role.OWNER])
+def test_a_key_is_held_to_its_creators_role(acme, role):
+    """403 for what the role may not do, before anything is looked up; a viewer changes nothing."""
+    member = factories.make_member(acme, role)
+    knocks = factories.api_client(factories.make_key(acme, member=member))
+    for verb, route, pattern, right in operations():
+        if not can(member, right.action):
+            response = getattr(knocks, verb)(address(route, pattern, "acme"))
+            assert (response.status_code, response.json()["code"]) == (403, "role_not_enough")
+    changes = [right for verb, _, _, right in operations() if verb != "get"]
+    assert not any(Role.VIEWER in ACTIONS[right.action] for right in changes)
+
+
+@pytest.mark.django_db
+def test_a_key_is_held_to_its_scopes(acme):
+    knocks = factories.api_client(factories.make_key(acme, scopes=["audit:read"]))
+    for verb, route, pattern, _ in operations():
+        response = getattr(knocks, verb)(address(route, pattern, "acme"))
+        assert (response.status_code, response.json()["code"]) == (403, "scope_missing"), route
+
+
+# --- Tables -----------------------------------------------------------------------------------
+
+OF_NO_TENANT = {
+    "tenants.user", "tenants.tenant", "agenticos.workerbeat", "agenticos.chore",
+}  # fmt: skip
+
+
+def our_models() -> list[type[models.Model]]:
+    return [model for model in apps.get_models() if model._meta.app_label in APPS]
+
+
+def test_every_table_of_ours_belongs_to_a_tenant_or_is_listed():
+    loose = {
+        model._meta.label_lower for model in our_models() if not issubclass(model, TenantOwned)
+    }
+    assert loose == OF_NO_TENANT
+
+
+@pytest.mark.parametrize(
+    "model",
+    [model for model in our_models() if issubclass(model, TenantOwned)],
+    ids=lambda model: model.__name__,
+)
+def test_a_tenants_table_keeps_the_rules(model):
+    assert isinstance(model._default_manager, ScopedManager)
+    assert isinstance(model._base_manager, ScopedManager)
+    assert not model._meta.get_field("tenant").null
+    unique = [
+        constraint.fields
+        for constraint in model._meta.constraints
+        if isinstance(constraint, models.UniqueConstraint)
+    ]
+    assert ("tenant", "id") in unique
+    for fields in unique:
+        # The one exception: an external account answers to one tenant only.
+        assert fields[0] == "tenant" or fields == ("kind", "external_id"), fields
+
+
+@pytest.mark.django_db
+def test_an_unscoped_query_of_any_tenants_table_raises():
+    for model in our_models():
+        if issubclass(model, TenantOwned):
+            with pytest.raises(scope.NoTenant):
+                model._default_manager.count()
+            with pytest.raises(scope.NoTenant):
+                model._base_manager.count()
+
+
+def test_the_invariant_over_tenants_sees_every_reference():
+    names = {f"{model.__name__}.{name}" for model, name in references_between_tenant_tables()}
+    assert {"Message.campaign", "Message.lead", "SyncItem.connection", "LeadScore.lead"} <= names
+
+
+@pytest.mark.django_db
+def test_no_migration_is_missing():
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+# --- Code -------------------------------------------------------------------------------------
+
+
+def test_only_the_listed_modules_open_the_system_scope():
+    users = {
+        name
+        for name, text in sources()
+        if re.search(r"\bas_system\(", text) and name != "agenticos/scope.py"
+    }
+    assert users - set(SYSTEM) == set()
+
+
+def test_each_use_of_the_system_scope_gives_a_reason():
+    for name, text in sources():
+        for call in ast.walk(ast.parse(text)):
+            if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "as_system":
+                assert call.args, name
+
+
+def test_no_query_joins_from_tenant_into_its_tables():
+    """A join bypasses the refusing manager: the tenant's tables are asked themselves."""
+    joins = [
+        relation.get_accessor_name() or relation.name
+        for relation in Tenant._meta.related_objects
+        if issubclass(relation.related_model, TenantOwned)
+    ]
+    names = {name for name in joins if name and not name.endswith("+")}
+    pattern = re.compile(
+        rf"Tenant\.objects\b[^\n]*?\b(?:{'|'.join(sorted(names))})(?:__|=|\")", re.DOTALL
+    )
+    found = [name for name, text in sources() if pattern.search(text)]
+    assert found == []
+
+
+def test_raw_sql_stands_in_the_named_modules_alone():
+    pattern = re.compile(r"\.raw\(|\bRawSQL\(|connection\.cursor\(|\.extra\(|cursor\.execute\(")
+    found = {name for name, text in sources() if pattern.search(text)}
+    assert found - set(RAW_SQL) == set()
+
+
+def test_strangers_text_stays_text_in_python():
+    pattern = re.compile(r"\bmark_safe\b|\bSafeString\(|allow_html|autoescape=False|@csrf_exempt")
+    assert [name for name, text in sources() if pattern.search(text)] == []
+
+
+def templates() -> list[Path]:
+    return sorted((ROOT / "templates").rglob("*.html"))
+
+
+def test_strangers_text_stays_text_in_templates():
+    """And the strict CSP is kept: no inline style, no inline handler, no inline script."""
+    forbidden = {
+        "|safe": re.compile(r"\|\s*safe(?:seq)?\b"),
+        "autoescape off": re.compile(r"autoescape\s+off"),
+        "style=": re.compile(r"<[^>]*\sstyle\s*="),
+        "on…=": re.compile(r"<[^>]*\son[a-z]+\s*="),
+        "hx-on": re.compile(r"\bhx-on\b"),
+        "js: values": re.compile(r"[\"']js:"),
+        "<style>": re.compile(r"<style\b"),
+        "a stranger's script": re.compile(r"<script[^>]*\ssrc=[\"'](?:https?:)?//"),
+        "a stranger's stylesheet": re.compile(r"<link[^>]*\shref=[\"'](?:https?:)?//"),
+    }
+    found = [
+        f"{path.relative_to(ROOT)}: {what}"
+        for path in templates()
+        for what, pattern in forbidden.items()
+        if pattern.search(re.sub(r"{#.*?#}|{% comment %}.*?{% endcomment %}", "",
+                                 path.read_text(encoding="utf-8"), flags=re.DOTALL))
+    ]  # fmt: skip
+    assert found == []
+
+
+def test_scripts_in_templates_carry_the_nonce_or_are_files():
+    inline = re.compile(r"<script(?![^>]*\ssrc=)(?![^>]*nonce)[^>]*>")
+    assert [str(path) for path in templates() if inline.search(path.read_text("utf-8"))] == []
+
+
+def test_links_that_leave_say_so_to_the_browser():
+    found = []
+    for path in templates():
+        for tag in re.findall(r"<a\b[^>]*target=[\"']_blank[\"'][^>]*>", path.read_text("utf-8")):
+            if "noopener" not in tag:
+                found.append(f"{path.name}: {tag}")
+    assert found == []
+
+
+def test_pure_modules_know_no_database_and_no_clock():
+    pure = ["leads/scoring", "leads/identities", "leads/importing", "leads/names"]
+    pure += ["campaigns/pacing", "campaigns/rendering", "campaigns/gates", "campaigns/codes"]
+    pure += ["integrations/ports", "integrations/errors"]
+    pattern = re.compile(r"django\.db|django\.conf|timezone\.now\(|datetime\.now\(|time\.time\(")
+    # A name stands for a module, or for every module of a package.
+    places = tuple(f"{name}{end}" for name in pure for end in (".py", "/"))
+    files = [(name, text) for name, text in sources() if name.startswith(places)]
+    assert [name for name, text in files if pattern.search(text)] == []
+
+
+def test_the_stairs_hold(monkeypatch):
+    """import-linter, as `make check` runs it."""
+    from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(no_cache=True) == EXIT_STATUS_SUCCESS
+
+
+def test_readable_turns_allauths_routes_into_ours():
+    assert readable("^password/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$") == (
+        "password/key/<uidb36>-<key>/"
+    )
+    pattern = SimpleNamespace(pattern=SimpleNamespace(converters={"pk": IntConverter()}))
+    assert address("t/<slug:tenant>/x/<int:pk>/", pattern, "acme") == "/t/acme/x/1/"

@@ -1,0 +1,30 @@
+"""The one URL table."""
+
+from __future__ import annotations
+
+from allauth.account.decorators import secure_admin_login
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, include, path
+
+from agenticos import pages
+from campaigns.views import tenant as tenant_pages
+
+handler403 = "agenticos.pages.forbidden"
+handler404 = "agenticos.pages.not_found"
+handler500 = "agenticos.pages.server_error"
+
+# One log-in for all, with allauth's limits and (later) its second factor.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", pages.home, name="home"),
+    path("preferences/", include("tenants.urls")),
+    path("accounts/", include("allauth.account.urls")),
+    path("api/", include("agenticos.api.urls")),
+    path("admin/", admin.site.urls),
+    path("t/<slug:tenant>/", tenant_pages.tenant_home, name="tenant-home"),
+    path("t/<slug:tenant>/stop/", tenant_pages.tenant_stop, name="tenant-stop"),
+    path("t/<slug:tenant>/stop/lift/", tenant_pages.tenant_lift, name="tenant-lift"),
+    path("t/<slug:tenant>/campaigns/", include("campaigns.urls")),
+    path("t/<slug:tenant>/leads/", include("leads.urls")),
+]
