@@ -27,4 +27,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("t/<slug:tenant>/stop/lift/", tenant_pages.tenant_lift, name="tenant-lift"),
     path("t/<slug:tenant>/campaigns/", include("campaigns.urls")),
     path("t/<slug:tenant>/leads/", include("leads.urls")),
+    path("t/<slug:tenant>/icp/", include("leads.urls_icp")),
+    path("t/<slug:tenant>/templates/", include("campaigns.urls_templates")),
+    path("t/<slug:tenant>/accounts/", include("campaigns.urls_accounts")),
+    path("t/<slug:tenant>/integrations/", include("integrations.urls")),
+    path("t/<slug:tenant>/team/", include("tenants.urls_team")),
+    path("t/<slug:tenant>/settings/", include("tenants.urls_settings")),
 ]

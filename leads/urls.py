@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
-from leads import views
+from leads.views import detail, imports, listing
 
 app_name = "leads"
 
 urlpatterns = [
-    path("", views.lead_list, name="list"),
-    path("<int:pk>/", views.lead_detail, name="detail"),
-    path("imports/", views.import_list, name="imports"),
-    path("imports/<int:pk>/", views.import_detail, name="import"),
+    path("", listing.lead_list, name="list"),
+    path("<int:pk>/", detail.lead_detail, name="detail"),
+    path("imports/", imports.import_list, name="imports"),
+    path("imports/<int:pk>/", imports.import_detail, name="import"),
 ]

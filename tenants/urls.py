@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tenants import views
+from tenants.views import preferences
 
 urlpatterns = [
-    path("theme/", views.set_theme, name="theme"),
-    path("language/", views.set_language, name="language"),
+    path("theme/", preferences.set_theme, name="theme"),
+    path("language/", preferences.set_language, name="language"),
 ]

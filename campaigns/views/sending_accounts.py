@@ -1,0 +1,15 @@
+"""Sending accounts: capacity, health, adding one."""
+
+from __future__ import annotations
+
+from django.http import HttpResponse
+from django.views.decorators.http import require_safe
+
+from agenticos.htmx import render_page
+from tenants.http import TenantRequest, requires
+
+
+@requires("accounts.view")
+@require_safe
+def account_list(request: TenantRequest) -> HttpResponse:
+    return render_page(request, "base.html", {})

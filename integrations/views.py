@@ -1,0 +1,15 @@
+"""Connections to providers, the sync log and its dead letters."""
+
+from __future__ import annotations
+
+from django.http import HttpResponse
+from django.views.decorators.http import require_safe
+
+from agenticos.htmx import render_page
+from tenants.http import TenantRequest, requires
+
+
+@requires("connections.view")
+@require_safe
+def connection_list(request: TenantRequest) -> HttpResponse:
+    return render_page(request, "base.html", {})

@@ -1,0 +1,1 @@
+"""Pages of leads, by subject: the list, one lead, imports."""

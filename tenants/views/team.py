@@ -1,0 +1,15 @@
+"""The members of a tenant and their roles."""
+
+from __future__ import annotations
+
+from django.http import HttpResponse
+from django.views.decorators.http import require_safe
+
+from agenticos.htmx import render_page
+from tenants.http import TenantRequest, requires
+
+
+@requires("tenant.view")
+@require_safe
+def team_list(request: TenantRequest) -> HttpResponse:
+    return render_page(request, "base.html", {})
