@@ -209,7 +209,14 @@ else:
     _database["CONN_MAX_AGE"] = 600
     _database["CONN_HEALTH_CHECKS"] = True
     _database["DISABLE_SERVER_SIDE_CURSORS"] = True  # PgBouncer in transaction mode
-    _database["OPTIONS"] = {"connect_timeout": 3, "application_name": "agenticos"}
+    _database["OPTIONS"] = {
+        "connect_timeout": 3,
+        "application_name": "agenticos",
+        # Statements of `agenticos.sql` are planned once. PgBouncer knows prepared statements from
+        # 1.21 on; before an older one: DATABASE_URL=…?prepare_threshold=1000000000.
+        "prepare_threshold": 3,
+        **_database.get("OPTIONS", {}),
+    }
 
 REDIS_URL = env.str("REDIS_URL", "")
 if REDIS_URL and urlsplit(REDIS_URL).scheme not in ("redis", "rediss", "unix"):

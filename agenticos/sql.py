@@ -27,11 +27,12 @@ def update_many(
     guard: str = "",
     params: Sequence[Any] = (),
     blind: bool = False,
+    hopeful: bool = False,
 ) -> set[int]:
     """Give each row its own values in one statement; return the ids that were changed.
 
-    With `blind` the answer is not wanted (and empty), so the statement may go `together` with
-    others.
+    In a block of `one_trip` an answer would be waited for: with `blind` it is not wanted (and
+    empty); with `hopeful` it is taken to be all rows, which the block's end makes sure of.
 
     `columns` are attribute names, the first of them the key that finds the row (usually `id`);
     `rows` hold a value for each: numbers, text, aware times or None. `guard` is an SQL condition
@@ -46,13 +47,16 @@ def update_many(
     # named a second time.
     table = json.dumps(rows, default=_plain, ensure_ascii=False)
     keys = [row[0] for row in rows]
-    sql = sql.replace("<keys>", ", ".join(["%s"] * len(keys)))
+    if connection.vendor == "postgresql":
+        values = [table, keys, *params]
+    else:
+        sql = sql.replace("<keys>", ", ".join(["%s"] * len(keys)))
+        values = [table, *keys, *params]
     if blind:
-        run(sql, [table, *keys, *params])
+        run(sql, values)
         return set()
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [table, *keys, *params])
-        return {row[0] for row in cursor.fetchall()}
+    hope = [(key,) for key in keys] if hopeful else None
+    return {row[0] for row in fetch(sql, values, hope=hope)}
 
 
 def moment(value: datetime) -> str:
@@ -91,7 +95,8 @@ def _update_sql(
     return (
         f"UPDATE {quote(model._meta.db_table)} AS t SET {settings} FROM {source} "
         f"WHERE t.{quote(fields[0].column)} = v.{quote(columns[0])} "
-        f"AND t.{quote(fields[0].column)} IN (<keys>)"
+        f"AND t.{quote(fields[0].column)} "
+        + ("= ANY(CAST(%s AS bigint[]))" if vendor == "postgresql" else "IN (<keys>)")
         + (f" AND {guard}" if guard else "")
         + f" RETURNING {returning}"
     )
@@ -155,42 +160,83 @@ def insert_many(
     return fetch(sql, [*values, body])
 
 
-_together: ContextVar[list[tuple[str, Sequence[Any]]] | None] = ContextVar("together", default=None)
+class Disappointed(Exception):
+    """An answer inside `one_trip` was not what was hoped for; the transaction must be undone."""
+
+
+# The cursors of the trip under way, each with the rows that its answer is taken to have.
+_Trip = list[tuple[Any, Sequence[tuple[Any, ...]] | None]]
+_trip: ContextVar[_Trip | None] = ContextVar("trip", default=None)
 
 
 @contextmanager
-def together() -> Iterator[None]:
-    """Send what is `run` inside in one go where the database takes it: one trip, not several."""
-    statements: list[tuple[str, Sequence[Any]]] = []
-    mark = _together.set(statements if connection.vendor == "postgresql" else None)
-    try:
+def one_trip() -> Iterator[None]:
+    """Send the statements of a transaction one after the other without waiting for answers.
+
+    Each answer costs a trip to the database and back, more than most statements themselves. Who
+    knows the likely answer goes on with it (`hope`, `hopeful`); the answers are looked at when
+    the block ends, and Disappointed is raised if one differs: undo, and go step by step. SQLite
+    has no trips: there all answers are real at once.
+    """
+    if connection.vendor != "postgresql":
         yield
+        return
+    connection.ensure_connection()
+    under_way: _Trip = []
+    mark = _trip.set(under_way)
+    try:
+        with connection.wrap_database_errors, connection.connection.pipeline():
+            yield
+            for cursor, hope in under_way:
+                if hope is not None and sorted(cursor.fetchall()) != sorted(hope):
+                    raise Disappointed
     finally:
-        _together.reset(mark)
-    if statements:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                ";\n".join(sql for sql, _ in statements),
-                [value for _, params in statements for value in params],
-            )
+        _trip.reset(mark)
+        for cursor, _ in under_way:
+            cursor.close()
+
+
+def _cursor() -> Any:
+    """A cursor of Django's; on PostgreSQL one whose statements are planned once, not every time.
+
+    Django's own binds values on the client, so each statement is a new one to the server. How
+    often a statement comes before it is prepared: `prepare_threshold` in the settings.
+    """
+    if connection.vendor != "postgresql":
+        return connection.cursor()
+    from psycopg import Cursor  # SQLite's machines have no libpq
+
+    connection.ensure_connection()
+    wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
+    return wrap(Cursor(connection.connection))  # type: ignore[arg-type]  # stubs name the wrapper
 
 
 def run(sql: str, params: Sequence[Any]) -> None:
-    """Run a statement whose answer nobody wants; inside `together`, a little later."""
-    waiting = _together.get()
-    if waiting is not None:
-        waiting.append((sql, params))
+    """Run a statement whose answer nobody wants; inside `one_trip` nobody waits for it either."""
+    under_way = _trip.get()
+    if under_way is None:
+        with _cursor() as cursor:
+            cursor.execute(sql, params)
         return
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
+    cursor = _cursor()
+    under_way.append((cursor, None))
+    cursor.execute(sql, params)
 
 
-def fetch(sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Run a statement that answers with rows."""
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
+def fetch(
+    sql: str, params: Sequence[Any], *, hope: Sequence[tuple[Any, ...]] | None = None
+) -> list[tuple[Any, ...]]:
+    """Run a statement that answers with rows; inside `one_trip`, `hope` is taken as the answer."""
+    under_way = _trip.get()
+    if under_way is None or hope is None:
+        with _cursor() as cursor:
+            cursor.execute(sql, params)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
+    cursor = _cursor()
+    under_way.append((cursor, hope))
+    cursor.execute(sql, params)
+    return list(hope)
 
 
 def share_lock() -> str:
@@ -222,10 +268,10 @@ def waiting_at_most(seconds: float) -> Iterator[None]:
     if connection.vendor != "postgresql":
         yield
         return
-    with connection.cursor() as cursor:
+    with _cursor() as cursor:
         cursor.execute("SELECT current_setting('lock_timeout')")
         before = cursor.fetchone()[0]
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{round(seconds * 1000)}"])
     yield
-    with connection.cursor() as cursor:
+    with _cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [before])

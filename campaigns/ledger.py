@@ -159,12 +159,12 @@ def next_due(campaign_ids: Sequence[int]) -> dict[int, datetime]:
     return due
 
 
-def hold_states(campaign_ids: Iterable[int]) -> dict[int, str]:
+def hold_states(campaign_ids: Iterable[int], *, hopeful: bool = False) -> dict[int, str]:
     """The campaigns' states, which nobody changes until this transaction ends.
 
     `held` stands for a running campaign of a tenant that is stopped or suspended. Pause, stop and
     the tenant stop take the same rows exclusively: they wait for a transaction that holds them
-    so, and what comes after sees their state.
+    so, and what comes after sees their state. `hopeful` in `one_trip`: they all run.
     """
     wanted = sorted(set(campaign_ids))
     if not wanted:
@@ -175,6 +175,7 @@ def hold_states(campaign_ids: Iterable[int]) -> dict[int, str]:
         "FROM campaigns_campaign c JOIN tenants_tenant t ON t.id = c.tenant_id "
         f"WHERE c.tenant_id = %s AND c.id IN ({places}) ORDER BY c.id{share_lock()}",
         [scope.tenant_id(), *wanted],
+        hope=[(pk, "running", False) for pk in wanted] if hopeful else None,
     )
     return {pk: "held" if stopped and state == "running" else state for pk, state, stopped in rows}
 

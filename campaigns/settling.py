@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from agenticos import scope
-from agenticos.sql import moment, run, together, update_many
+from agenticos.sql import Disappointed, moment, one_trip, run, update_many
 from campaigns import crm, pacing
 from campaigns.codes import Code
 from campaigns.ledger import (
@@ -41,7 +41,6 @@ from tenants.models import Tenant
 logger = logging.getLogger(__name__)
 
 
-@transaction.atomic
 def settle_and_mark(
     done: Sequence[tuple[Held, Outcome]],
     begin: Sequence[Held],
@@ -62,7 +61,25 @@ def settle_and_mark(
     rows: they keep their lease. The rows themselves are the caller's to update once it has the
     answer (`Held.mark`): the transaction may have to be repeated.
     """
-    states = hold_states([held.campaign_id for held, _ in done] + [r.campaign_id for r in begin])
+    try:
+        with transaction.atomic(), one_trip():
+            return _settle_and_mark(done, begin, now, token=token, owner=owner, more=more)
+    except Disappointed:  # a stop, a suppression, a lost claim: look at each answer
+        with transaction.atomic():
+            return _settle_and_mark(done, begin, now, token=token, owner=owner, more=more)
+
+
+def _settle_and_mark(
+    done: Sequence[tuple[Held, Outcome]],
+    begin: Sequence[Held],
+    now: datetime,
+    *,
+    token: str,
+    owner: str,
+    more: frozenset[int],
+) -> list[Held]:
+    campaigns = [held.campaign_id for held, _ in done] + [row.campaign_id for row in begin]
+    states = hold_states(campaigns, hopeful=True)
     going = [row for row in begin if states.get(row.campaign_id) == "running"]
     stopped = [row for row in begin if states.get(row.campaign_id) != "running"]
     reserved = _reserve_leads(going, now)
@@ -75,14 +92,13 @@ def settle_and_mark(
     held_back = [row for row in going if row.id not in ours]
     rows = [row for row in rows if row[0].id in ours]
     tally = Tally()
-    with together():
-        if rows:
-            _follow(rows, now, token=token, keep=more | {row.account_id for row in going})
-            _settle_counts(rows, now, tally, owner=owner)
-        waited = [row for row in marks if row.id in ours and now - row.claimed_at > lease() / 4]
-        _renew([row.account_id for row in waited], now, token=token)
-        _give_back([*stopped, *held_back], now, tally, states, token=token, more=more)
-        tally.write()
+    if rows:
+        _follow(rows, now, token=token, keep=more | {row.account_id for row in going})
+        _settle_counts(rows, now, tally, owner=owner)
+    waited = [row for row in marks if row.id in ours and now - row.claimed_at > lease() / 4]
+    _renew([row.account_id for row in waited], now, token=token)
+    _give_back([*stopped, *held_back], now, tally, states, token=token, more=more)
+    tally.write()
     return [row for row in marks if row.id in ours]
 
 
@@ -132,6 +148,7 @@ def _reserve_leads(rows: Sequence[Held], now: datetime) -> set[int]:
         sorted((row.lead_id, moment(now), row.id) for row in first),
         guard=guard,
         params=params,
+        hopeful=True,
     )
     willing = (
         set(
@@ -221,6 +238,7 @@ def _write(
         guard="t.claim_token = %s AND t.state = 'claimed' "
         "AND (v.state <> 'claimed' OR t.dispatched_at IS NULL)",
         params=[token],
+        hopeful=True,
     )
 
 

@@ -1,0 +1,61 @@
+"""Statements sent in one trip: believed on the way, checked at the end."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from agenticos.sql import Disappointed, fetch, one_trip, run, update_many
+from agenticos.tests.factories import make_lead
+from leads.models import Lead
+
+pytestmark = [pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def lead(acme, in_tenant):
+    in_tenant(acme)
+    return make_lead(acme, "ana", city="Recife")
+
+
+def cities():
+    return list(Lead.objects.values_list("city", flat=True))
+
+
+def test_what_a_trip_hopes_for_is_what_it_gets(lead):
+    with transaction.atomic(), one_trip():
+        changed = update_many(Lead, ["id", "city"], [(lead.pk, "Olinda")], hopeful=True)
+    assert changed == {lead.pk}
+    assert cities() == ["Olinda"]
+
+
+@pytest.mark.postgresql
+def test_a_disappointed_hope_undoes_the_transaction(lead):
+    def hope_for_one_too_many():
+        with transaction.atomic(), one_trip():
+            update_many(Lead, ["id", "city"], [(lead.pk, "Olinda")], hopeful=True)
+            assert update_many(Lead, ["id", "city"], [(0, "Natal")], hopeful=True) == {0}
+
+    with pytest.raises(Disappointed):
+        hope_for_one_too_many()
+    assert cities() == ["Recife"]
+
+
+@pytest.mark.postgresql
+def test_an_error_on_the_way_is_djangos_and_undoes_the_transaction(lead):
+    def stumble():
+        with transaction.atomic(), one_trip():
+            update_many(Lead, ["id", "city"], [(lead.pk, "Olinda")], blind=True)
+            run("INSERT INTO leads_lead (tenant_id) VALUES (%s)", [lead.tenant_id])
+            run("UPDATE leads_lead SET city = %s", ["Natal"])
+
+    with pytest.raises(IntegrityError):
+        stumble()
+    assert cities() == ["Recife"]
+    assert fetch("SELECT city FROM leads_lead", []) == [("Recife",)]
+
+
+def test_without_hope_an_answer_is_waited_for(lead):
+    with transaction.atomic(), one_trip():
+        assert update_many(Lead, ["id", "city"], [(0, "Natal")]) == set()
+        assert fetch("SELECT city FROM leads_lead WHERE id = %s", [lead.pk]) == [("Recife",)]
