@@ -10,6 +10,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.db import transaction
 from django.db.models import F, FilteredRelation, Q, Window
@@ -125,7 +126,7 @@ def claim(
     open_ids = [pk for pk, decision in doors.items() if decision is ALLOW]
     version_id = Icp.objects.values_list("live_id", flat=True).first()
     skipped: list[tuple[int, int, str, str]] = []
-    taken: list[tuple[Message, SendingAccount, str]] = []
+    taken: list[tuple[Due, SendingAccount, str]] = []
     steps = _steps(open_ids)
     exhausted: set[int] = set()
     while any(room.values()) and len(taken) + len(skipped) < limit:
@@ -203,31 +204,44 @@ def _room(
     return room, wake_at
 
 
-# A claim reads many rows and few of their columns.
-_NEEDED = (
-    "tenant_id",
-    "campaign_id",
-    "account_id",
-    "step_number",
-    "step_version",
-    "key",
-    "text",
-    "attempts",
-    "due_at",
-    "lead__tenant_id",
-    "lead__handle",
-    "lead__name",
-    "lead__city",
-    "lead__category",
-    "lead__website",
-    "lead__email",
-    "lead__phone",
-    "lead__ghl_id",
-    "lead__instagram_scoped_id",
-    "lead__suppressed_at",
-    "lead__first_touch_at",
-    "lead__first_touch_by",
-)
+class Profile(NamedTuple):
+    """The lead of a due row."""
+
+    pk: int
+    handle: str
+    name: str
+    city: str
+    category: str
+    website: str
+    email: str
+    phone: str
+    ghl_id: str
+    instagram_scoped_id: str
+    suppressed_at: datetime | None
+    first_touch_at: datetime | None
+    first_touch_by: int | None
+
+
+class Due(NamedTuple):
+    """A due row: plain values, as a claim reads many and making models of them costs most."""
+
+    pk: int
+    campaign_id: int
+    account_id: int | None
+    step_number: int
+    step_version: int
+    key: str
+    text: str
+    attempts: int
+    due_at: datetime
+    score_total: int | None
+    score_band: str | None
+    score_eligible: bool | None
+    lead: Profile
+
+
+_OF_LEAD = [f"lead__{name}" for name in Profile._fields]
+_OF_ROW = Due._fields[:-1]
 
 
 def _due_rows(
@@ -237,10 +251,9 @@ def _due_rows(
     now: datetime,
     seen: set[int],
     count: int,
-) -> list[Message]:
+) -> list[Due]:
     """Due rows of one campaign, best first, locked; rows that another worker holds are skipped."""
-    score = FilteredRelation("lead__scores", condition=Q(lead__scores__version_id=version_id or 0))
-    return list(
+    locked = list(
         Message.objects.filter(
             Q(account=None) | Q(account__in=account_ids),
             campaign=campaign_id,
@@ -248,17 +261,24 @@ def _due_rows(
             due_at__lte=now,
         )
         .exclude(pk__in=seen)
+        .order_by("due_at", "position")
+        .select_for_update(skip_locked=True)
+        .values_list("pk", flat=True)[:count]
+    )
+    score = FilteredRelation("lead__scores", condition=Q(lead__scores__version_id=version_id or 0))
+    rows = (
+        Message.objects.filter(pk__in=locked)
         .alias(score=score)
         .annotate(
             score_total=F("score__total"),
             score_band=F("score__band"),
             score_eligible=F("score__eligible"),
         )
-        .select_related("lead")
-        .only(*_NEEDED)
         .order_by("due_at", "position")
-        .select_for_update(skip_locked=True, of=("self",))[:count]
+        .values_list(*_OF_ROW, *_OF_LEAD)
     )
+    width = len(_OF_ROW)
+    return [Due._make((*row[:width], Profile._make(row[width:]))) for row in rows]
 
 
 def _in_turn(able: Sequence[int], accounts: dict[int, SendingAccount]) -> deque[int]:
@@ -267,7 +287,7 @@ def _in_turn(able: Sequence[int], accounts: dict[int, SendingAccount]) -> deque[
 
 
 def _account_for(
-    message: Message, turns: deque[int], room: dict[int, int], accounts: dict[int, SendingAccount]
+    message: Due, turns: deque[int], room: dict[int, int], accounts: dict[int, SendingAccount]
 ) -> SendingAccount | None:
     """The account that sends this row: its own, else the next one in turn that has room."""
     if message.account_id:
@@ -292,7 +312,7 @@ def _steps(campaign_ids: Sequence[int]) -> dict[int, dict[tuple[int, int], rende
 
 
 def _text(
-    message: Message, steps: dict[tuple[int, int], rendering.Template]
+    message: Due, steps: dict[tuple[int, int], rendering.Template]
 ) -> tuple[str, tuple[str, ...]]:
     """The frozen text, or the first render of it; and the placeholders that stayed empty."""
     if message.text:
@@ -302,14 +322,14 @@ def _text(
     return rendered.text, rendered.missing
 
 
-def _lead_facts(message: Message, missing: tuple[str, ...]) -> LeadFacts:
+def _lead_facts(message: Due, missing: tuple[str, ...]) -> LeadFacts:
     lead = message.lead
     by_other = message.step_number == 1 and lead.first_touch_by != message.pk
     return LeadFacts(
         suppressed=lead.suppressed_at is not None,
-        total=message.score_total,  # type: ignore[attr-defined]
-        band=message.score_band or "",  # type: ignore[attr-defined]
-        eligible=bool(message.score_eligible),  # type: ignore[attr-defined]
+        total=message.score_total,
+        band=message.score_band or "",
+        eligible=bool(message.score_eligible),
         touched_at=lead.first_touch_at if by_other else None,
         missing=missing,
     )
@@ -329,7 +349,7 @@ def _skip(rows: Sequence[tuple[int, int, str, str]], now: datetime, tally: Tally
 
 def _write_claims(
     result: Claim,
-    taken: Sequence[tuple[Message, SendingAccount, str]],
+    taken: Sequence[tuple[Due, SendingAccount, str]],
     tenant: Tenant,
     token: str,
     owner: str,
@@ -371,12 +391,12 @@ def _write_claims(
                 id=message.pk,
                 tenant_id=tenant.pk,
                 campaign_id=message.campaign_id,
-                lead_id=message.lead_id,
+                lead_id=lead.pk,
                 account_id=account.pk,
                 key=message.key,
                 text=text,
                 attempts=message.attempts,
-                due_at=message.due_at or now,
+                due_at=message.due_at,
                 claimed_at=now,
                 to_id=lead.instagram_scoped_id,
                 to_handle=lead.handle,

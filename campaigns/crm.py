@@ -5,14 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from integrations.actions import Wish, want_contacts
-from leads.models import Lead
 from leads.names import first_name
 
 TAGS = ("prospectado", "outbound-instagram")
 SOURCE_CHANNEL = "outbound_instagram_dm"
 MESSAGE_LIMIT = 500
+
+
+class Known(Protocol):
+    """A lead, as far as a CRM goes."""
+
+    @property
+    def pk(self) -> int: ...
+    @property
+    def handle(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def email(self) -> str: ...
+    @property
+    def phone(self) -> str: ...
+    @property
+    def ghl_id(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +45,7 @@ class Person:
     ghl_id: str
 
 
-def person(lead: Lead) -> Person:
+def person(lead: Known) -> Person:
     first = first_name(lead.name, lead.handle)
     # A company or an unreadable name is kept whole: the CRM wants something to show.
     rest = lead.name.split(first, 1)[1].strip() if first and first in lead.name else ""

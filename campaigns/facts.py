@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from campaigns import pacing
 from campaigns.gates import AccountFacts, CampaignFacts
 from campaigns.models import Campaign, SendingAccount
-from leads.models import Lead
 from leads.names import first_name
 from tenants.models import Tenant
 
@@ -44,7 +45,22 @@ def account_facts(
     )
 
 
-def values_of(lead: Lead) -> dict[str, str]:
+class Profile(Protocol):
+    """A lead, as far as texts go."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def handle(self) -> str: ...
+    @property
+    def city(self) -> str: ...
+    @property
+    def category(self) -> str: ...
+    @property
+    def website(self) -> str: ...
+
+
+def values_of(lead: Profile) -> dict[str, str]:
     """The values of a text's placeholders (`rendering.PLACEHOLDERS`)."""
     return {
         "first_name": first_name(lead.name, lead.handle),
