@@ -7,17 +7,20 @@ from typing import Any
 from django.db import models
 from django.utils import timezone
 
+from tenants import notifications
 from tenants.models import AuditEntry, User
 
 
 def record(obj: models.Model, action: str, *, by: User | None, **data: Any) -> None:
     """Write that `by` (None: the system itself) did `action` to `obj`, a row of a tenant.
 
-    `data` holds harmless facts only: counts, states, codes; never texts, names or secrets.
+    `data` holds harmless facts only: counts, states, codes; never texts, names or secrets. An
+    action that people want to hear of also becomes a notification.
     """
+    at = timezone.now()
     AuditEntry.objects.create(
         tenant_id=getattr(obj, "tenant_id", None) or obj.pk,
-        at=timezone.now(),
+        at=at,
         user=by,
         actor=by.email if by else "system",
         action=action,
@@ -25,3 +28,4 @@ def record(obj: models.Model, action: str, *, by: User | None, **data: Any) -> N
         object_id=obj.pk,
         data=data,
     )
+    notifications.heard(obj, action, by=by, at=at, data=data)

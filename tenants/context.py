@@ -1,12 +1,60 @@
-"""What the frame of every page needs: the tenant, the rights, the other tenants."""
+"""What the frame of every page needs: the tenant, the rights, the bell."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import Promise, SimpleLazyObject
+from django.utils.translation import gettext_lazy as _
 
+from tenants import notifications
+from tenants.models import Membership, Tenant
 from tenants.roles import ACTIONS, can, who_can
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A page of the main menu: its name, its key after `g`, and the right to look at it.
+
+    `menu` is where it stands: in the row of the header, or in the workspace's own menu.
+    """
+
+    label: Promise
+    route: str
+    icon: str
+    key: str
+    right: str = "tenant.view"
+    menu: str = "main"
+
+    def href(self, tenant: Tenant) -> str:
+        return reverse(self.route, args=[tenant.slug])
+
+    @property
+    def room(self) -> str:
+        """The app whose pages belong to this place."""
+        return self.route.partition(":")[0]
+
+
+PLACES = (
+    Place(_("Home"), "tenant-home", "home", "h"),
+    Place(_("Campaigns"), "campaigns:list", "speakerphone", "c", "campaigns.view"),
+    Place(_("Leads"), "leads:list", "users", "l", "leads.view"),
+    Place(_("Templates"), "templates:list", "file-text", "t", "campaigns.view"),
+    Place(_("ICP"), "icp:editor", "target", "i", "icp.view"),
+    Place(_("Accounts"), "accounts:list", "at", "a", "accounts.view"),
+    Place(_("Integrations"), "integrations:list", "plug-connected", "n", "connections.view"),
+    Place(_("Notifications"), "notifications:list", "bell", "b", menu="bell"),
+    Place(_("Team"), "team:list", "users-group", "m", menu="tenant"),
+    Place(_("Settings"), "settings:settings", "settings", "s", menu="tenant"),
+)
+
+
+def places(membership: Membership | None) -> list[Place]:
+    """The places that the member may look at."""
+    return [place for place in PLACES if can(membership, place.right)]
 
 
 class Rights:
@@ -30,9 +78,14 @@ class WhoCan:
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:
-    """`tenant`, `membership`, `rights` and `who_can` for the templates of a tenant's pages."""
+    """`tenant`, `membership`, `rights`, `who_can`, `places` and `bell` for a tenant's pages.
+
+    The bell asks the database when the frame shows it, so live parts do not pay for it.
+    """
     membership = getattr(request, "membership", None)
     return {
+        "places": places(membership),
+        "bell": SimpleLazyObject(lambda: notifications.bell(membership)),
         "tenant": getattr(request, "tenant", None),
         "membership": membership,
         "rights": Rights(membership),

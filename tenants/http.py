@@ -8,6 +8,7 @@ from typing import Concatenate, ParamSpec, cast
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
+from django.utils import translation
 from django.utils.translation import gettext as _
 from django_htmx.middleware import HtmxDetails
 
@@ -24,6 +25,15 @@ class TenantRequest(HttpRequest):
     membership: Membership
     user: User
     htmx: HtmxDetails
+
+
+def language_of(request: HttpRequest) -> str:
+    """The person's language, else the tenant's, else the browser's."""
+    chosen = getattr(getattr(request, "user", None), "language", "")
+    tenant = getattr(request, "tenant", None)
+    return (
+        chosen or getattr(tenant, "language", "") or translation.get_language_from_request(request)
+    )
 
 
 def refusal(action: str) -> str:

@@ -16,6 +16,9 @@ from django.utils import timezone, translation
 from django_htmx.http import HttpResponseClientRedirect
 
 from agenticos import scope
+from agenticos.errors import Refused
+from tenants.error_pages import error_page
+from tenants.http import language_of
 from tenants.models import Membership
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -99,7 +102,10 @@ class TenantMiddleware:
             timezone.override(zoneinfo.ZoneInfo(membership.tenant.time_zone)),
             translation.override(language_of(request)),
         ):
-            response = _rendered(view(request, *args, **kwargs))
+            try:
+                response = _rendered(view(request, *args, **kwargs))
+            except Refused as error:  # of two people, the slower one, where no view says so itself
+                response = error_page(request, "409", 409, str(error))
         response.headers.setdefault("Cache-Control", "no-store")
         return response
 
@@ -110,15 +116,6 @@ def _rendered(response: HttpResponseBase) -> HttpResponseBase:
     if callable(render_now) and not getattr(response, "is_rendered", True):
         render_now()
     return response
-
-
-def language_of(request: HttpRequest) -> str:
-    """The person's language, else the tenant's, else the browser's."""
-    chosen = getattr(getattr(request, "user", None), "language", "")
-    tenant = getattr(request, "tenant", None)
-    return (
-        chosen or getattr(tenant, "language", "") or translation.get_language_from_request(request)
-    )
 
 
 class LanguageMiddleware:

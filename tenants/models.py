@@ -51,6 +51,8 @@ class User(AbstractBaseUser, PermissionsMixin):
         blank=True,
         choices=[("", _("As the system")), ("light", _("Light")), ("dark", _("Dark"))],
     )
+    # Single keys do things on pages; who dictates or presses keys by accident switches them off.
+    single_keys = models.BooleanField(_("single-key shortcuts"), default=True)
     is_staff = models.BooleanField(_("staff"), default=False)
     is_active = models.BooleanField(_("active"), default=True)
     date_joined = models.DateTimeField(_("joined"), auto_now_add=True)
@@ -116,7 +118,7 @@ class Tenant(models.Model):
         return self.name
 
     def get_absolute_url(self) -> str:
-        return reverse("campaigns:list", args=[self.slug])
+        return reverse("tenant-home", args=[self.slug])
 
     @property
     def zone(self) -> zoneinfo.ZoneInfo:
@@ -236,3 +238,49 @@ class AuditEntry(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.action} · {self.actor}"
+
+
+class Notification(TenantOwned):
+    """News for the tenant's people. Kind and values are kept, the sentence is made for a reader.
+
+    What kinds there are, and where they lead: tenants/notifications.py.
+    """
+
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.CASCADE, related_name="notifications", db_index=False
+    )
+    kind = models.CharField(max_length=40)
+    subject = models.BigIntegerField()  # the id of the row that it is about
+    params = models.JSONField(default=dict)
+    created_at = models.DateTimeField()
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = _("notification")
+        verbose_name_plural = _("notifications")
+        indexes = [
+            # Is there unread news of the same subject, which this one takes the place of?
+            models.Index(fields=["tenant", "kind", "subject"], name="notification_subject")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.subject}"
+
+
+class NotificationRead(TenantOwned):
+    """That one person has seen a notification."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+", db_index=False)
+    notification = models.ForeignKey(Notification, on_delete=models.CASCADE, related_name="reads")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    read_at = models.DateTimeField()
+
+    class Meta(TenantOwned.Meta):
+        constraints = [
+            *TenantOwned.Meta.constraints,
+            models.UniqueConstraint(
+                fields=["tenant", "notification", "user"], name="notification_read_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.notification_id}: {self.user_id}"

@@ -39,11 +39,14 @@ ACTIONS: dict[str, frozenset[Role]] = {
     "leads.edit": _OPERATORS,
     "leads.import": _OPERATORS,
     "leads.export": _MANAGERS,
+    "leads.free": _MANAGERS,  # let somebody be written to again who was not to be
+    "leads.share_views": _MANAGERS,  # change or remove a view that somebody else shares
     "icp.view": _EVERYBODY,
     "icp.edit": _MANAGERS,
     "accounts.view": _EVERYBODY,
     "accounts.edit": _MANAGERS,
     "connections.view": _MANAGERS,
+    "sync.retry": _MANAGERS,
     "connections.manage": _OWNER,
     "members.manage": _OWNER,
     "audit.view": _MANAGERS,

@@ -9,4 +9,5 @@ from tenants.views import preferences
 urlpatterns = [
     path("theme/", preferences.set_theme, name="theme"),
     path("language/", preferences.set_language, name="language"),
+    path("keys/", preferences.set_keys, name="keys"),
 ]

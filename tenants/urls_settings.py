@@ -10,4 +10,5 @@ app_name = "settings"
 
 urlpatterns = [
     path("", settings.tenant_settings, name="settings"),
+    path("edit/", settings.tenant_edit, name="edit"),
 ]

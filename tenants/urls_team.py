@@ -10,4 +10,6 @@ app_name = "team"
 
 urlpatterns = [
     path("", team.team_list, name="list"),
+    path("<int:pk>/role/", team.member_role, name="role"),
+    path("<int:pk>/remove/", team.member_remove, name="remove"),
 ]

@@ -1,4 +1,4 @@
-"""What a person sets for themselves: the theme and the language."""
+"""What a person sets for themselves: the theme, the language, and whether single keys act."""
 
 from __future__ import annotations
 
@@ -40,7 +40,16 @@ def set_language(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def _keep(request: HttpRequest, name: str, value: str) -> None:
+@require_POST
+def set_keys(request: HttpRequest) -> HttpResponse:
+    """Switch the single-key shortcuts of this person on or off."""
+    wanted = request.POST.get("keys", "")
+    if wanted in ("on", "off"):
+        _keep(request, "single_keys", wanted == "on")
+    return _back(request)
+
+
+def _keep(request: HttpRequest, name: str, value: str | bool) -> None:
     user: Any = request.user
     if user.is_authenticated:
         setattr(user, name, value)

@@ -1,0 +1,81 @@
+"""What people do with their tenant: its settings and its members. One verb each, audited."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from agenticos.errors import Refused
+from tenants import audit
+from tenants.models import Membership, Tenant, User
+from tenants.roles import Role
+
+EDITABLE = ("name", "time_zone", "language", "contact_gap_days")
+
+
+@transaction.atomic
+def edit_tenant(tenant: Tenant, values: dict[str, Any], *, by: User | None, now: datetime) -> bool:
+    """Change the tenant's settings, any of EDITABLE; return whether anything was different.
+
+    The values are checked by the form or the serializer that read them.
+    """
+    row = Tenant.objects.select_for_update().get(pk=tenant.pk)
+    changed = [name for name in EDITABLE if name in values and values[name] != getattr(row, name)]
+    for name in changed:
+        setattr(row, name, values[name])
+        setattr(tenant, name, values[name])
+    if changed:
+        row.save(update_fields=changed)
+        audit.record(row, "tenant.edited", by=by, fields=changed)
+    return bool(changed)
+
+
+@transaction.atomic
+def change_role(membership: Membership, role: str, *, by: User | None, now: datetime) -> None:
+    """Give a member another role. Raises Refused for the last owner, and for an unknown role."""
+    if role not in Role.values:
+        raise Refused(_("There is no such role."), code="bad_role")
+    row = _locked(membership)
+    if row.role == role:
+        return
+    _keep_an_owner(row)
+    before, row.role = row.role, role
+    row.save(update_fields=["role"])
+    membership.role = role
+    audit.record(row, "membership.role_changed", by=by, before=before, after=role)
+
+
+@transaction.atomic
+def remove_member(membership: Membership, *, by: User | None, now: datetime) -> None:
+    """Take a person out of the tenant, at once, with the keys they made.
+
+    Raises Refused for the last owner.
+    """
+    row = _locked(membership)
+    _keep_an_owner(row)
+    audit.record(row, "membership.removed", by=by, person=row.user_id, role=row.role)
+    row.delete()
+
+
+def _locked(membership: Membership) -> Membership:
+    """The member as they are now; the owners are locked too, so two cannot leave at once.
+
+    Raises Refused when somebody removed them a moment ago.
+    """
+    owners = Membership.objects.filter(tenant=membership.tenant_id, role=Role.OWNER)
+    list(owners.order_by("pk").select_for_update(of=("self",)))
+    row = Membership.objects.select_for_update(of=("self",)).filter(pk=membership.pk).first()
+    if row is None:
+        raise Refused(_("This person is no member any more."), code="not_a_member")
+    return row
+
+
+def _keep_an_owner(row: Membership) -> None:
+    others = Membership.objects.filter(tenant=row.tenant_id, role=Role.OWNER).exclude(pk=row.pk)
+    if row.role == Role.OWNER and not others.exists():
+        raise Refused(
+            _("A workspace needs an owner. Make somebody else one first."), code="last_owner"
+        )
