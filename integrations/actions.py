@@ -16,16 +16,18 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db import connection as database, transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.utils import timezone
 from django.utils.translation import gettext as _, gettext_noop
 
 from agenticos import scope
 from agenticos.errors import Refused
 from agenticos.sql import run, update_many
+from integrations.errors import ProviderError
 from integrations.models import Connection, ExternalId, SyncItem
 from integrations.ports import Contact
-from tenants import audit
-from tenants.models import User
+from tenants import audit, notifications
+from tenants.models import Tenant, User
 
 State = SyncItem.State
 
@@ -35,6 +37,7 @@ BURST: Final = 20
 MOST_CALLS: Final = 5  # of one step
 PAUSE_MOST: Final = timedelta(minutes=5)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+TROUBLE: Final = ("trouble_at", "trouble_code", "trouble_sentence", "trouble_detail")
 
 
 # --- Wishes -----------------------------------------------------------------------------------
@@ -73,9 +76,10 @@ def want_contacts(wishes: Sequence[Wish], now: datetime) -> None:
     run(
         # Ordered, so that two transactions meet the same rows in the same order.
         f"INSERT INTO {item} AS t (tenant_id, connection_id, key, wanted, wanted_rev, done_rev, "
-        "state, due_at, attempts, reason, error, sentence, claim_token, lease_owner) "
+        "state, due_at, attempts, reason, error, sentence, discard_reason, claim_token, "
+        "lease_owner) "
         f"SELECT c.tenant_id, c.id, v.column1, CAST(v.column2 AS {wanted_type}), %s, 0, "
-        "'waiting', %s, 0, '', '', '', '', '' "
+        "'waiting', %s, 0, '', '', '', '', '', '' "
         f"FROM {line} AS c, (VALUES {rows}) AS v "
         "WHERE c.tenant_id = %s AND c.kind = 'ghl' AND c.state <> 'off' "
         "ORDER BY c.id, v.column1 "
@@ -83,9 +87,28 @@ def want_contacts(wishes: Sequence[Wish], now: datetime) -> None:
         "wanted_rev = CASE WHEN excluded.wanted_rev > t.wanted_rev THEN excluded.wanted_rev "
         "ELSE t.wanted_rev + 1 END, "
         "state = CASE WHEN t.state = 'claimed' THEN t.state ELSE 'waiting' END, "
-        "due_at = excluded.due_at, attempts = 0, reason = '', error = '', sentence = ''",
+        "due_at = excluded.due_at, attempts = 0, reason = '', error = '', sentence = '', "
+        "discard_reason = ''",
         [(now - _EPOCH) // timedelta(microseconds=1), due_at, *cells, scope.tenant_id()],
     )
+
+
+# --- What people do with entries that failed ---------------------------------------------------
+
+_ANEW: Final[dict[str, Any]] = {
+    "state": State.WAITING,
+    "attempts": 0,
+    "reason": "",
+    "error": "",
+    "sentence": "",
+    "discard_reason": "",
+}
+BULK_MOST: Final = 1000  # entries that one click tries again
+
+
+def dead(tenant: Tenant) -> QuerySet[SyncItem]:
+    """The tenant's dead letters: entries that no worker will try again by itself."""
+    return tenant.sync_items.filter(state=State.FAILED)
 
 
 @transaction.atomic
@@ -94,16 +117,66 @@ def retry_sync(item: SyncItem, *, by: User | None, now: datetime) -> None:
 
     Raises Refused when it has not failed, or was retried a moment ago.
     """
-    changed = SyncItem.objects.filter(pk=item.pk, state=State.FAILED).update(
-        state=State.WAITING, due_at=now, attempts=0, reason="", error="", sentence=""
-    )
-    if not changed:
+    if not SyncItem.objects.filter(pk=item.pk, state=State.FAILED).update(due_at=now, **_ANEW):
         raise Refused(
             _("Only an entry that has failed can be tried again. Reload the page."),
             code="not_failed",
         )
     audit.record(item, "sync.retried", by=by, reason=item.reason)
     item.refresh_from_db()
+
+
+@transaction.atomic
+def replay_dead(item: SyncItem, *, by: User | None, now: datetime) -> None:
+    """Deliver a dead letter once more, also one that was discarded.
+
+    Raises Refused when it is neither: somebody replayed it a moment ago, or a newer change of the
+    same record took its place.
+    """
+    ended = SyncItem.objects.filter(pk=item.pk, state__in=[State.FAILED, State.DISCARDED])
+    if not ended.update(due_at=now, **_ANEW):
+        raise Refused(_("This is no dead letter any more. Reload the page."), code="not_dead")
+    audit.record(item, "dead_letter.replayed", by=by, reason=item.reason)
+    item.refresh_from_db()
+
+
+@transaction.atomic
+def discard_dead(item: SyncItem, reason: str, *, by: User | None, now: datetime) -> None:
+    """Put a dead letter aside for good; `reason` is a person's own words, 1 to 300 characters.
+
+    A later change of the same record is delivered all the same. Raises Refused without a reason,
+    and when it is no dead letter (any more).
+    """
+    reason = reason.strip()
+    if not reason:
+        raise Refused(_("Say in a few words why it may be dropped."), code="reason_missing")
+    failed = SyncItem.objects.filter(pk=item.pk, state=State.FAILED)
+    if not failed.update(state=State.DISCARDED, discard_reason=reason[:300]):
+        raise Refused(_("This is no dead letter any more. Reload the page."), code="not_dead")
+    audit.record(item, "dead_letter.discarded", by=by, reason=item.reason)
+    item.refresh_from_db()
+
+
+@transaction.atomic
+def retry_many(
+    tenant: Tenant,
+    items: QuerySet[SyncItem],
+    *,
+    by: User | None,
+    now: datetime,
+    limit: int = BULK_MOST,
+) -> int:
+    """Let the failed of `items` be delivered again, at most `limit` of them; return how many."""
+    ids = list(
+        items.filter(state=State.FAILED)
+        .order_by("connection_id", "key")
+        .select_for_update(skip_locked=True, of=("self",))
+        .values_list("pk", flat=True)[:limit]
+    )
+    if ids:
+        SyncItem.objects.filter(pk__in=ids).update(due_at=now, **_ANEW)
+        audit.record(tenant, "sync.retried_many", by=by, entries=len(ids))
+    return len(ids)
 
 
 WORKER_LOST: Final = gettext_noop("Its worker was lost again and again. Retry it, and tell us.")
@@ -162,6 +235,7 @@ def take_over(now: datetime, *, limit: int = 500) -> int:
             mine.filter(attempts__gte=settings.SYNC_MAX_ATTEMPTS).update(
                 state=State.FAILED, reason="worker_lost", sentence=WORKER_LOST
             )
+            _tell_of_dead(mine.filter(state=State.FAILED), now)
         return len(ids)
 
 
@@ -245,6 +319,20 @@ def _held(row: SyncItem, known: ExternalId | None) -> Held:
     )
 
 
+def as_wanted(contact: Contact, known_id: str) -> dict[str, Any]:
+    """A contact in the shape of `SyncItem.wanted`."""
+    return {
+        "handle": contact.handle,
+        "first_name": contact.first_name,
+        "last_name": contact.last_name,
+        "email": contact.email,
+        "phone": contact.phone,
+        "tags": list(contact.tags),
+        "fields": dict(contact.fields),
+        "known_id": known_id,
+    }
+
+
 def lease() -> timedelta:
     """How long a claim lasts; it is renewed when a call begins."""
     return timedelta(seconds=settings.LEASE_S)
@@ -273,6 +361,7 @@ class Note:
     works: bool = False
     pauses: bool = False
     after: timedelta = timedelta(0)
+    trouble: ProviderError | None = None
 
 
 @dataclass(slots=True)
@@ -340,14 +429,14 @@ def settle_and_begin(
         line = lines[held.connection_id]
         if line.throttle_at is not None and line.throttle_at > now:
             continue
-        line.throttle_at = reserve(line.throttle_at, now, calls, rate=_rate(line))
+        line.throttle_at = reserve(line.throttle_at, now, calls, rate=rate_of(line))
         begun.calls.add(held.id)
         if is_create:
             creates.append(held)
     SyncItem.objects.filter(pk__in=begun.calls).update(lease_until=now + lease())
     _store(creates, begun_at=now)
     for line in lines.values():
-        line.save(update_fields=["throttle_at", "settings"])
+        line.save(update_fields=["throttle_at", "settings", "ok_at", *TROUBLE])
         if line.throttle_at is not None:
             begun.ready_at[line.pk] = line.throttle_at
     return begun
@@ -368,7 +457,23 @@ def reserve(
     return max(ready_at or idle_since, idle_since) + timedelta(seconds=calls / rate)
 
 
-def _rate(line: Connection) -> float:
+def free_calls(ready_at: datetime | None, now: datetime, *, rate: float = CALLS_PER_S) -> int:
+    """How many calls may begin at once, of at most BURST: what the token bucket holds.
+
+    >>> now = datetime(2026, 3, 4, tzinfo=UTC)
+    >>> free_calls(None, now), free_calls(reserve(None, now, 15), now)
+    (20, 5)
+    >>> free_calls(now + timedelta(seconds=1), now)
+    0
+    """
+    if ready_at is not None and ready_at > now:
+        return 0
+    idle_since = now - timedelta(seconds=(BURST - MOST_CALLS) / rate)
+    held = (now - max(ready_at or idle_since, idle_since)).total_seconds() * rate
+    return min(BURST, MOST_CALLS + round(held))
+
+
+def rate_of(line: Connection) -> float:
     """Calls per second; a connection's settings may name another rate (a sandbox, a bench)."""
     return float(line.settings.get("calls_per_s") or CALLS_PER_S)
 
@@ -377,6 +482,10 @@ def _heed(line: Connection, note: Note, now: datetime) -> None:
     """Put what was learnt into the connection's row, which is saved later."""
     if note.field_ids is not None:
         line.settings["field_ids"] = note.field_ids
+    if note.trouble is not None:
+        line.note_trouble(note.trouble, now)
+    if note.works:
+        line.ok_at = now
     if note.pauses:
         paused = line.throttle_at is not None and line.throttle_at > now + timedelta(seconds=1)
         streak = int(line.settings.get("later_in_row", 0)) + (0 if paused else 1)
@@ -393,7 +502,7 @@ def _lock(ids: Collection[int], token: str) -> dict[int, SyncItem]:
         SyncItem.objects.filter(pk__in=ids, claim_token=token, state=State.CLAIMED)
         .select_for_update(of=("self",))
         .order_by("connection_id", "key")
-        .only("wanted_rev", "done_rev", "done_at")
+        .only("wanted_rev", "done_rev", "done_at", "done")
     )
     return {row.pk: row for row in rows}
 
@@ -449,6 +558,7 @@ def _settle(
                 result.sentence[:300],
                 held.rev if is_done else row.done_rev,
                 now if is_done else row.done_at,
+                _as_json(as_wanted(held.contact, held.known_id) if is_done else row.done),
                 "",
                 None,
                 "",
@@ -457,10 +567,25 @@ def _settle(
     update_many(
         SyncItem,
         ["id", "state", "due_at", "attempts", "reason", "error", "sentence", "done_rev",
-         "done_at",
+         "done_at", "done",
          "claim_token", "lease_until", "lease_owner"],
         changes,
     )  # fmt: skip
+    if failed := [pk for pk, state, *_ in changes if state == State.FAILED]:
+        _tell_of_dead(SyncItem.objects.filter(pk__in=failed), now)
+
+
+def _tell_of_dead(items: QuerySet[SyncItem], now: datetime) -> None:
+    """News of the connections of `items`, which have just become dead letters."""
+    for tenant_id, connection_id in sorted(set(items.values_list("tenant_id", "connection_id"))):
+        count = SyncItem.objects.filter(connection=connection_id, state=State.FAILED).count()
+        notifications.notify(
+            tenant_id, "sync.dead", subject=connection_id, params={"count": count}, now=now
+        )
+
+
+def _as_json(value: dict[str, Any] | None) -> str | None:
+    return None if value is None else json.dumps(value)
 
 
 @transaction.atomic
@@ -473,8 +598,17 @@ def give_back(ids: Collection[int], *, token: str) -> None:
 
 
 @transaction.atomic
-def refuse_connection(connection_id: int, code: str, secret_set_at: datetime | None) -> None:
-    """Call a connection broken, unless it has got another secret meanwhile; audited."""
+def refuse_connection(
+    connection_id: int,
+    code: str,
+    secret_set_at: datetime | None,
+    *,
+    error: ProviderError | None = None,
+) -> None:
+    """Call a connection broken, unless it has got another secret meanwhile; audited.
+
+    `error` is what the provider said, if it was the provider who refused.
+    """
     line = (
         Connection.objects.filter(
             pk=connection_id, state=Connection.State.ACTIVE, secret_set_at=secret_set_at
@@ -484,4 +618,7 @@ def refuse_connection(connection_id: int, code: str, secret_set_at: datetime | N
     )
     if line is not None:
         line.mark_broken(code[:60])
+        if error is not None:
+            line.note_trouble(error, line.broken_at or timezone.now())
+            line.save(update_fields=TROUBLE)
         audit.record(line, "connection.broken", by=None, code=code)

@@ -6,6 +6,7 @@ This app knows no lead and no campaign: a row of the outbox is keyed by text suc
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 from django.db import models, transaction
@@ -13,6 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy as _
 
 from agenticos.leasing import Leased
+from integrations.errors import ProviderError
 from tenants import crypto
 from tenants.models import Tenant
 from tenants.owned import TenantOwned
@@ -52,6 +54,13 @@ class Connection(TenantOwned):
     settings = models.JSONField(default=dict, blank=True, editable=False)
     # The next time a call may go out (token bucket of the provider's published rate).
     throttle_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # What the provider calls the account, and when it last did what was asked, or why it did not.
+    known_as = models.CharField(max_length=120, blank=True, editable=False)
+    ok_at = models.DateTimeField(null=True, blank=True, editable=False)
+    trouble_at = models.DateTimeField(null=True, blank=True, editable=False)
+    trouble_code = models.CharField(max_length=60, blank=True, editable=False)
+    trouble_sentence = models.CharField(max_length=300, blank=True, editable=False)  # a msgid
+    trouble_detail = models.CharField(max_length=300, blank=True, editable=False)  # their words
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta(TenantOwned.Meta):
@@ -96,6 +105,21 @@ class Connection(TenantOwned):
         )
         return parts
 
+    @property
+    def trouble(self) -> str:
+        """What went wrong last, in the reader's language; "" when nothing has."""
+        return gettext(self.trouble_sentence) if self.trouble_sentence else self.trouble_code
+
+    @property
+    def last_went_wrong(self) -> bool:
+        """Whether the last thing known of it is trouble."""
+        return self.trouble_at is not None and (self.ok_at is None or self.ok_at < self.trouble_at)
+
+    def note_trouble(self, error: ProviderError, now: datetime) -> None:
+        """Keep the provider's last error, without saving."""
+        self.trouble_at, self.trouble_code = now, error.code[:60]
+        self.trouble_sentence, self.trouble_detail = error.sentence[:300], error.detail
+
     def mark_broken(self, code: str) -> None:
         """Note that the provider refuses this credential; nothing more is sent through it."""
         self.state, self.broken_code, self.broken_at = self.State.BROKEN, code, timezone.now()
@@ -106,7 +130,8 @@ class SyncItem(Leased, TenantOwned):
     """What one record should look like in the CRM: a desired state, not a list of deeds.
 
     Open while `wanted_rev` differs from `done_rev`; a change made while a delivery is in flight
-    raises `wanted_rev`, so it is not lost.
+    raises `wanted_rev`, so it is not lost. A failed one is a dead letter until a person replays
+    or discards it, or a newer wish takes its place; `due_at` then says since when.
     """
 
     class State(models.TextChoices):
@@ -114,6 +139,7 @@ class SyncItem(Leased, TenantOwned):
         CLAIMED = "claimed", _("In flight")
         DONE = "done", _("Done")
         FAILED = "failed", _("Failed")
+        DISCARDED = "discarded", _("Discarded")
 
     tenant = models.ForeignKey(
         Tenant, on_delete=models.CASCADE, related_name="sync_items", db_index=False
@@ -128,6 +154,8 @@ class SyncItem(Leased, TenantOwned):
     sentence = models.CharField(max_length=300, blank=True)  # English, a msgid
     error = models.TextField(blank=True)  # the provider's own words
     done_at = models.DateTimeField(null=True, blank=True)
+    done = models.JSONField(null=True, blank=True)  # what was wanted when it was last done
+    discard_reason = models.CharField(max_length=300, blank=True)  # a person's own words
 
     class Meta(TenantOwned.Meta):
         verbose_name = _("CRM sync item")
@@ -136,7 +164,7 @@ class SyncItem(Leased, TenantOwned):
             *TenantOwned.Meta.constraints,
             models.UniqueConstraint(fields=["tenant", "connection", "key"], name="sync_item_key"),
             models.CheckConstraint(
-                condition=models.Q(state__in=["waiting", "claimed", "done", "failed"]),
+                condition=models.Q(state__in=["waiting", "claimed", "done", "failed", "discarded"]),
                 name="sync_item_state",
             ),
         ]
@@ -156,6 +184,8 @@ class SyncItem(Leased, TenantOwned):
                 name="sync_item_lease",
                 condition=models.Q(state="claimed"),
             ),
+            # The sync log: how many are in each state, and the rows of one, newest first.
+            models.Index(fields=["tenant", "state", "-id"], name="sync_item_list"),
         ]
 
     def __str__(self) -> str:

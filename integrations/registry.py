@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.conf import settings
 
 from integrations import http
@@ -13,23 +15,14 @@ from integrations.ports import Channel, Crm
 
 def channel_for(connection: Connection) -> Channel:
     """The adapter that sends through this connection. Raises crypto.CannotOpen."""
-    return InstagramGraph(
-        http.client(),
-        base_url=settings.INSTAGRAM_GRAPH_BASE_URL,
-        account_id=connection.external_id,
-        token=str(connection.reveal()["token"]),
-        deadline_s=settings.HTTP_TIMEOUT_S,
-    )
+    return _instagram(connection.external_id, str(connection.reveal()["token"]))
 
 
 def crm_for(connection: Connection) -> Crm:
     """The adapter that keeps this connection's contacts. Raises crypto.CannotOpen."""
-    return GoHighLevel(
-        http.client(),
-        base_url=settings.GHL_BASE_URL,
-        location_id=connection.external_id,
-        token=str(connection.reveal()["token"]),
-        deadline_s=settings.HTTP_TIMEOUT_S,
+    return _ghl(
+        connection.external_id,
+        str(connection.reveal()["token"]),
         field_ids=connection.settings.get("field_ids", {}),
     )
 
@@ -39,3 +32,37 @@ def adapter_for(connection: Connection) -> Channel | Crm:
     if connection.kind == Connection.Kind.GHL:
         return crm_for(connection)
     return channel_for(connection)
+
+
+def adapter_of(kind: str, external_id: str, token: str, *, deadline_s: float) -> Channel | Crm:
+    """An adapter for a credential that is not stored yet, to test it first."""
+    if kind == Connection.Kind.GHL:
+        return _ghl(external_id, token, deadline_s=deadline_s)
+    return _instagram(external_id, token, deadline_s=deadline_s)
+
+
+def _instagram(account_id: str, token: str, *, deadline_s: float | None = None) -> InstagramGraph:
+    return InstagramGraph(
+        http.client(),
+        base_url=settings.INSTAGRAM_GRAPH_BASE_URL,
+        account_id=account_id,
+        token=token,
+        deadline_s=deadline_s or settings.HTTP_TIMEOUT_S,
+    )
+
+
+def _ghl(
+    location_id: str,
+    token: str,
+    *,
+    field_ids: Mapping[str, str] | None = None,
+    deadline_s: float | None = None,
+) -> GoHighLevel:
+    return GoHighLevel(
+        http.client(),
+        base_url=settings.GHL_BASE_URL,
+        location_id=location_id,
+        token=token,
+        deadline_s=deadline_s or settings.HTTP_TIMEOUT_S,
+        field_ids=field_ids or {},
+    )

@@ -159,7 +159,7 @@ class Slice:
         self.flying: dict[Future[Outcome], tuple[Job, Step]] = {}
         self.done: list[tuple[Held, Result | None]] = []
         self.notes: dict[int, Note] = {}
-        self.refused: list[tuple[Desk, str]] = []
+        self.refused: list[tuple[Desk, ProviderError]] = []
         self.swept_at: float | None = None
         self.settled = 0
 
@@ -284,9 +284,11 @@ class Slice:
             fence = clocks.counted() + settings.LEASE_S - settings.FENCE_MARGIN_S
             with scope.as_tenant(tenant_id):
                 begun = self._commit(mine, jobs, notes)
-                for desk, code in refused:
+                for desk, error in refused:
                     if desk.tenant_id == tenant_id:
-                        actions.refuse_connection(desk.connection_id, code, desk.secret_set_at)
+                        actions.refuse_connection(
+                            desk.connection_id, error.code, desk.secret_set_at, error=error
+                        )
                         begun.closed.add(desk.connection_id)
                 self._begin(jobs, begun, fence, pool)
                 self._close(begun.closed)
@@ -440,6 +442,8 @@ class Slice:
     def _failed(self, job: Job, step: Step, error: ProviderError) -> Result | None:
         """What an error means for the item and for its connection."""
         held, desk = job.held, job.desk
+        if error.fault is Fault.PROVIDER:
+            self._note(desk).trouble = error
         if step is Step.CREATE and not isinstance(error, Unsure):
             _know(held, "", None)  # surely not created
             job.then = None
@@ -459,7 +463,7 @@ class Slice:
                 self._forget_fields(desk)
                 return None
             if error.fault is Fault.ACCOUNT:
-                self.refused.append((desk, error.code))
+                self.refused.append((desk, error))
                 return self._back(held, error)
             if step is Step.FIELDS:
                 # It says nothing about this contact. Another worker may have made the same field

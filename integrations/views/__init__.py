@@ -1,0 +1,1 @@
+"""Pages of connections, of the sync log and of its dead letters."""
