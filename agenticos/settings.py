@@ -276,6 +276,7 @@ WAKE_UPS = {
     "integrations.tasks.sync_slice": "integrations.tasks.next_sync_at",
     "leads.tasks.import_slice": "leads.tasks.next_import_at",
     "leads.tasks.rescore_slice": "leads.tasks.next_rescore_at",
+    "leads.tasks.bulk_slice": "leads.tasks.next_bulk_at",
 }
 
 # --- People -----------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ Whoever writes leads or scores holds the tenant's `Icp` row until the transactio
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import islice
@@ -113,18 +112,17 @@ def start_import(
     *,
     list_name: str = "",
     mapping: Mapping[int, str] | None = None,
+    policy: str = LeadImport.Policy.OVERWRITE,
     by: User | None,
     now: datetime,
 ) -> LeadImport:
-    """Store a CSV file and have the workers import it.
+    """Store a CSV file and have the workers import it, without a rehearsal (`staging` has one).
 
     `mapping` goes from column number (0 is the first) to field; without it columns are guessed.
     The leads of the file get the tag `list_name`. Raises Refused when it is no CSV file, is over
     64 MB, or has no column of handles.
     """
-    list_name = " ".join(list_name.split())
-    if len(list_name) > 80:
-        raise Refused(_("The list's name is longer than 80 characters."), code="list_name_too_long")
+    list_name = intake.clean_list_name(list_name)
     stream = cast(BinaryIO, file)
     found = intake.inspect(stream, mapping)
     size = stream.seek(0, 2)
@@ -134,22 +132,19 @@ def start_import(
         file_name=PurePath(file_name or "leads.csv").name[:200],
         list_name=list_name,
         dialect=found.dialect.to_json(),
+        headers=found.headers,
         mapping={str(index): target for index, target in found.mapping.items()},
+        policy=policy,
         size=size,
         started_by=by,
         due_at=now,
+        committed_at=now,
     )
-    stored = file if isinstance(file, File) else File(file)
-    row.file.save(f"{uuid.uuid4().hex}.csv", stored, save=False)
-    try:
-        with transaction.atomic():
-            ensure_icp(tenant, by=by, now=now)
-            row.save()
-            audit.record(row, "import.started", by=by, bytes=size, columns=len(found.mapping))
-            _ring("leads.tasks.import_slice")
-    except BaseException:
-        row.file.delete(save=False)
-        raise
+    with intake.storing(row, file):
+        ensure_icp(tenant, by=by, now=now)
+        row.save()
+        audit.record(row, "import.started", by=by, bytes=size, columns=len(found.mapping))
+        _ring("leads.tasks.import_slice")
     return row
 
 

@@ -28,6 +28,7 @@ class Draft:
     changed: bool = False
     before: dict[str, Any] | None = None  # the stored values, once a row has changed some
     updates: int = 0
+    suppressed: bool = False  # must not be written to, as far as is known
 
     def profile(self) -> scoring.Profile:
         """What the scoring sees of the lead. Empty text in the table is unknown text."""
@@ -54,8 +55,14 @@ class Draft:
 def stored(leads: models.QuerySet[Lead]) -> list[Draft]:
     """Stored leads in one SELECT, without the cost of model instances."""
     return [
-        Draft(row[0], row[1], dict(zip(COLUMNS, row[2:], strict=True)), ghl_id=row[-1])
-        for row in leads.values_list("id", "handle", *COLUMNS)
+        Draft(
+            row[0],
+            row[1],
+            dict(zip(COLUMNS, row[2:-1], strict=True)),
+            ghl_id=row[-2],
+            suppressed=row[-1] is not None,
+        )
+        for row in leads.values_list("id", "handle", *COLUMNS, "suppressed_at")
     ]
 
 

@@ -5,7 +5,7 @@ The same reading, planning and writing as an import's, under the same lock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,8 +14,8 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from agenticos.errors import Refused
-from leads import actions, drafts, importing, intake, rescoring, upserting
-from leads.models import Lead
+from leads import actions, bulk, drafts, importing, intake, rescoring, suppression, upserting
+from leads.models import Lead, LeadTag
 from tenants import audit
 from tenants.models import Tenant, User
 
@@ -73,7 +73,14 @@ def upsert_leads(
 
 
 @transaction.atomic
-def add_lead(tenant: Tenant, values: Mapping[str, Any], *, by: User | None, now: datetime) -> Lead:
+def add_lead(
+    tenant: Tenant,
+    values: Mapping[str, Any],
+    *,
+    source: str = "api",
+    by: User | None,
+    now: datetime,
+) -> Lead:
     """Add one lead, scored and checked; `values` are clean. Raises Refused if it is there."""
     actions.ensure_icp(tenant, by=by, now=now)
     engines = rescoring.engines_in_use(rescoring.lock_icp())
@@ -83,17 +90,33 @@ def add_lead(tenant: Tenant, values: Mapping[str, Any], *, by: User | None, now:
     _check_contact(known.get("ghl_id", ""), 0)
     planner = upserting.Planner()
     planner.read([importing.Row(0, known, (), [])])
-    upserting.write_leads(planner.to_write(), engines, source="api", now=now)
+    upserting.write_leads(planner.to_write(), engines, source=source, now=now)
     lead = Lead.objects.get(handle=known["handle"])
     audit.record(lead, "lead.created", by=by)
     return lead
 
 
 @transaction.atomic
-def edit_lead(lead: Lead, values: Mapping[str, Any], *, by: User | None, now: datetime) -> Lead:
-    """Change what `values` name (None and "": not known any more); score and check it again."""
+def edit_lead(
+    lead: Lead,
+    values: Mapping[str, Any],
+    *,
+    seen: str = "",
+    by: User | None,
+    now: datetime,
+) -> Lead:
+    """Change what `values` name (None and "": not known any more); score and check it again.
+
+    `seen` is `version_of` the lead that a person looked at while editing; Refused when it has
+    changed since.
+    """
     actions.ensure_icp(lead.tenant, by=by, now=now)
     engines = rescoring.engines_in_use(rescoring.lock_icp())
+    if seen and version_of(Lead.objects.get(pk=lead.pk)) != seen:
+        raise Refused(
+            _("Somebody or an import changed this lead meanwhile. Look at it again, then edit."),
+            code="changed",
+        )
     (draft,) = drafts.stored(Lead.objects.filter(pk=lead.pk))
     wanted = {
         name: drafts.UNKNOWN[name] if value is None else value for name, value in values.items()
@@ -111,3 +134,70 @@ def _check_contact(ghl_id: str, lead_id: int) -> None:
     """Two people in our list cannot be one contact of the CRM."""
     if ghl_id and Lead.objects.filter(ghl_id=ghl_id).exclude(pk=lead_id).exists():
         raise Refused(_("The GoHighLevel id belongs to another lead already."), code="ghl_id_taken")
+
+
+def version_of(lead: Lead) -> str:
+    """What tells one state of a lead from the next."""
+    return lead.updated_at.isoformat()
+
+
+@transaction.atomic
+def set_tags(lead: Lead, names: Collection[str], *, by: User | None) -> None:
+    """Give a lead these tags and no others. Raises Refused when they are too many or too long."""
+    wanted = {" ".join(name.split()) for name in names} - {""}
+    if len(wanted) > bulk.TAGS_OF_LEAD:
+        raise Refused(
+            _("A lead has at most %(limit)s tags.") % {"limit": bulk.TAGS_OF_LEAD},
+            code="too_many_tags",
+        )
+    if any(len(name) > bulk.TAG_MAX for name in wanted):
+        raise Refused(
+            _("The tag is longer than %(limit)s characters.") % {"limit": bulk.TAG_MAX},
+            code="tag_too_long",
+        )
+    has = set(lead.tags.values_list("name", flat=True))
+    if has == wanted:
+        return
+    lead.tags.exclude(name__in=wanted).delete()
+    LeadTag.objects.bulk_create(
+        [LeadTag(lead=lead, name=name) for name in sorted(wanted - has)], ignore_conflicts=True
+    )
+    audit.record(lead, "lead.tagged", by=by, added=len(wanted - has), removed=len(has - wanted))
+
+
+@transaction.atomic
+def stop_lead(lead: Lead, *, reason: str, by: User | None, now: datetime) -> int:
+    """Never write to this person again, under any known identity; return how many leads stop.
+
+    Raises Refused when `reason` is none of `bulk.STOP_REASONS`, or the lead is stopped already.
+    """
+    if reason not in bulk.STOP_REASONS:
+        raise Refused(_("Choose a reason."), code="no_reason")
+    if lead.suppressed_at:
+        raise Refused(_("This person is not to be contacted already."), code="is_suppressed")
+    stopped = actions.suppress(
+        lead.tenant,
+        handle=lead.handle,
+        email=lead.email,
+        phone=lead.phone,
+        reason=reason,
+        by=by,
+        now=now,
+    )
+    audit.record(lead, "lead.stopped", by=by, reason=reason)
+    return stopped
+
+
+@transaction.atomic
+def free_lead(lead: Lead, *, by: User | None, now: datetime) -> int:
+    """Let a person be written to again; return how many leads that frees.
+
+    Raises Refused when nothing holds the lead back.
+    """
+    actions.ensure_icp(lead.tenant, by=by, now=now)
+    rescoring.lock_icp()
+    if not Lead.objects.filter(pk=lead.pk, suppressed_at__isnull=False).exists():
+        raise Refused(_("This person may be written to already."), code="not_suppressed")
+    freed = suppression.lift(lead)
+    audit.record(lead, "lead.freed", by=by, leads=freed)
+    return freed

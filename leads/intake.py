@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import BinaryIO, Final, cast
 
+from django.core.files import File
 from django.db import transaction
-from django.utils import translation
 from django.utils.translation import gettext as _
 
 from agenticos import leasing
 from agenticos.errors import Refused
 from agenticos.leasing import NO_LEASE, LeaseLost
 from agenticos.sql import insert_many
-from leads import importing
+from leads import importing, importlog
 from leads.models import ImportProblem, LeadImport, LeadTag
 from leads.rescoring import engines_in_use, lock_icp
+from leads.suppression import find_suppressed
 from leads.upserting import Fates, Planner, Problem, write_leads
 from tenants import audit
 
@@ -44,7 +47,16 @@ def inspect(stream: BinaryIO, mapping: Mapping[int, str] | None = None) -> Inspe
     try:
         dialect = importing.sniff_stream(stream)
         headers = importing.read_header(stream, dialect)
-        mapping = dict(importing.guess_mapping(headers) if mapping is None else mapping)
+    except importing.BadFile as error:
+        raise Refused(error.sentence, code=error.code) from error
+    return check(stream, dialect, importing.guess_mapping(headers) if mapping is None else mapping)
+
+
+def check(stream: BinaryIO, dialect: importing.Dialect, mapping: Mapping[int, str]) -> Inspected:
+    """Check that a file can be imported with this dialect and mapping. Raises Refused if not."""
+    try:
+        headers = importing.read_header(stream, dialect)
+        mapping = dict(mapping)
         if not {"handle", "profile_url"} & set(mapping.values()):
             raise Refused(
                 _(
@@ -58,6 +70,27 @@ def inspect(stream: BinaryIO, mapping: Mapping[int, str] | None = None) -> Inspe
     except importing.BadFile as error:
         raise Refused(error.sentence, code=error.code) from error
     return Inspected(dialect, headers, mapping)
+
+
+def clean_list_name(name: str) -> str:
+    """The name of a list without stray spaces. Raises Refused when it is too long."""
+    name = " ".join(name.split())
+    if len(name) > 80:
+        raise Refused(_("The list's name is longer than 80 characters."), code="list_name_too_long")
+    return name
+
+
+@contextmanager
+def storing(row: LeadImport, file: File[bytes] | BinaryIO) -> Iterator[None]:
+    """Keep the file of a new import while its row is saved, in one transaction; or keep neither."""
+    stored = file if isinstance(file, File) else File(file)
+    row.file.save(f"{uuid.uuid4().hex}.csv", stored, save=False)
+    try:
+        with transaction.atomic():
+            yield
+    except BaseException:
+        row.file.delete(save=False)
+        raise
 
 
 def rehearse(stream: BinaryIO, found: Inspected) -> Iterator[tuple[Fates, importing.Checkpoint]]:
@@ -85,19 +118,67 @@ def lease(row: LeadImport, *, token: str, now: datetime) -> bool:
 
 
 def work_chunk(lead_import: LeadImport, *, token: str, now: datetime) -> bool:
-    """Import the next records of a file; True when there is nothing left to do.
+    """Import or rehearse the next records of a file; True when there is nothing left to do.
 
-    Reads from the checkpoint, then writes leads, scores, tags, problems, counters and the new
-    checkpoint in one transaction, with a number of statements that does not depend on the rows.
-    A file that cannot be read on ends the import as failed. Raises LeaseLost.
+    Reads from the checkpoint, then writes leads, scores, tags, the log, problems, counters and the
+    new checkpoint in one transaction, with a number of statements that does not depend on the
+    rows. A rehearsal counts the same and leaves out leads, scores and tags. A file that cannot be
+    read on ends it as failed. Raises LeaseLost.
     """
     row = LeadImport.objects.filter(pk=lead_import.pk, claim_token=token).first()
     if row is None:
         raise LeaseLost
-    if row.state != LeadImport.State.RUNNING:
+    dry = row.state == LeadImport.State.REHEARSING
+    if not dry and row.state != LeadImport.State.RUNNING:
         return True
+    if not row.offset and (dry or row.rehearsal):
+        with transaction.atomic():
+            importlog.forget(row)
+    chunk = _read_on(row)
+    with transaction.atomic():
+        engines = [] if dry else engines_in_use(lock_icp())
+        entries = importlog.recall(row, chunk.handles)
+        planner = importlog.StagedPlanner(row, entries) if dry else Planner(row.policy)
+        fates = planner.read(chunk.outcomes)
+        tagged: set[int] = set()
+        if dry:
+            find_suppressed(planner.to_write())
+        else:
+            write_leads(planner.to_write(), engines, source="import", now=now)
+            if row.list_name:
+                tagged = write_tags(row.list_name, [one.id for one in planner.drafts.values()])
+        again, stopped = importlog.note(
+            row, chunk.outcomes, planner.drafts, fates, entries, tagged=tagged, dry=dry, now=now
+        )
+        _write_problems(row, fates.problems)
+        _advance(row, fates, again, stopped, chunk.place, token, now)
+        if chunk.fault:
+            _fail(row, chunk.fault, now)
+        elif len(chunk.outcomes) < CHUNK or chunk.place.offset >= row.size:
+            _finish(row, now)
+    for name in (*_PROGRESS, "state", "error_code", "error_params", "finished_at"):
+        setattr(lead_import, name, getattr(row, name))
+    return row.state not in (LeadImport.State.RUNNING, LeadImport.State.REHEARSING)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """The next records of a file, the place after them, and what kept it from being read on."""
+
+    outcomes: list[importing.Row | importing.Rejected]
+    place: importing.Checkpoint
+    fault: importing.BadFile | None = None
+
+    @property
+    def handles(self) -> set[str]:
+        rows = (one for one in self.outcomes if isinstance(one, importing.Row))
+        return {str(one.values["handle"]) for one in rows}
+
+
+def _read_on(row: LeadImport) -> _Chunk:
     outcomes: list[importing.Row | importing.Rejected] = []
-    place, fault = _place(row), ""
+    place = importing.Checkpoint(**{name: getattr(row, name) for name in _CHECKPOINT})
+    fault: importing.BadFile | None = None
     try:
         with row.file.open("rb") as stream:
             mapping = {int(index): target for index, target in row.mapping.items()}
@@ -108,50 +189,44 @@ def work_chunk(lead_import: LeadImport, *, token: str, now: datetime) -> bool:
             finally:
                 place = reader.checkpoint
     except importing.BadFile as error:
-        fault = error.code
-        with translation.override(row.tenant.language):
-            row.error = error.sentence[:300]
+        fault = error
     except FileNotFoundError:
-        fault = "file_gone"
-        with translation.override(row.tenant.language):
-            row.error = _("The uploaded file is gone. Upload it again.")
-
-    with transaction.atomic():
-        engines = engines_in_use(lock_icp())
-        planner = Planner()
-        fates = planner.read(outcomes)
-        write_leads(planner.to_write(), engines, source="import", now=now)
-        if row.list_name:
-            write_tags(row.list_name, [draft.id for draft in planner.drafts.values()])
-        _write_problems(row, fates.problems)
-        _advance(row, fates, place, token, now)
-        if fault:
-            _fail(row, fault, now)
-        elif len(outcomes) < CHUNK or place.offset >= row.size:
-            _finish(row, now)
-    for name in (*_PROGRESS, "state", "error", "finished_at"):
-        setattr(lead_import, name, getattr(row, name))
-    return row.state != LeadImport.State.RUNNING
+        fault = importing.BadFile("file_gone")
+    return _Chunk(outcomes, place, fault)
 
 
-_COUNTERS: Final = ("created", "updated", "unchanged", "rejected", "warned")
+_FATES: Final = ("created", "updated", "unchanged", "rejected", "warned")
+COUNTERS: Final = (*_FATES, "duplicates", "suppressed")
 _CHECKPOINT: Final = ("offset", "line", "records", "suspect_until")
-_PROGRESS: Final = (*_COUNTERS, *_CHECKPOINT, "attempts", "lease_until")
+_PROGRESS: Final = (*COUNTERS, *_CHECKPOINT, "attempts", "lease_until")
+# Before anything of a file was read.
+AT_THE_BEGINNING: Final = {
+    **dict.fromkeys((*COUNTERS, *_CHECKPOINT), 0), "line": 1, "attempts": 0,
+}  # fmt: skip
 
 
-def _place(row: LeadImport) -> importing.Checkpoint:
-    return importing.Checkpoint(**{name: getattr(row, name) for name in _CHECKPOINT})
+def counts_of(row: LeadImport) -> dict[str, int]:
+    """The counters of an import, and the records read."""
+    return {name: getattr(row, name) for name in (*COUNTERS, "records")}
 
 
 def _advance(
-    row: LeadImport, fates: Fates, place: importing.Checkpoint, token: str, now: datetime
+    row: LeadImport,
+    fates: Fates,
+    again: int,
+    stopped: int,
+    place: importing.Checkpoint,
+    token: str,
+    now: datetime,
 ) -> None:
     """Move counters and checkpoint, unless another worker has done so."""
     guard = LeadImport.objects.filter(
-        pk=row.pk, claim_token=token, offset=row.offset, records=row.records
+        pk=row.pk, claim_token=token, state=row.state, offset=row.offset, records=row.records
     )
-    for name in _COUNTERS:
+    for name in _FATES:
         setattr(row, name, getattr(row, name) + getattr(fates, name))
+    row.duplicates += again
+    row.suppressed += stopped
     for name, value in asdict(place).items():
         setattr(row, name, value)
     row.attempts, row.lease_until = 0, now + leasing.length()
@@ -160,14 +235,32 @@ def _advance(
 
 
 def _finish(row: LeadImport, now: datetime) -> None:
+    if row.state == LeadImport.State.REHEARSING:
+        row.move_to(LeadImport.State.READY, **NO_LEASE)
+        audit.record(row, "import.rehearsed", by=None, **counts_of(row))
+        return
     row.move_to(LeadImport.State.DONE, finished_at=now, **NO_LEASE)
-    counts = {name: getattr(row, name) for name in _COUNTERS}
-    audit.record(row, "import.done", by=None, records=row.records, **counts)
+    audit.record(row, "import.done", by=None, **counts_of(row))
 
 
-def _fail(row: LeadImport, code: str, now: datetime) -> None:
-    row.move_to(LeadImport.State.FAILED, error=row.error, finished_at=now, **NO_LEASE)
-    audit.record(row, "import.failed", by=None, code=code, records=row.records)
+def _fail(row: LeadImport, error: importing.BadFile, now: datetime) -> None:
+    if row.state == LeadImport.State.REHEARSING:
+        importlog.forget(row)
+    row.move_to(
+        LeadImport.State.FAILED,
+        error_code=error.code,
+        error_params=error.params,
+        finished_at=row.finished_at or now,
+        **NO_LEASE,
+    )
+    audit.record(row, "import.failed", by=None, code=error.code, records=row.records)
+
+
+_BROKEN: Final[dict[str, str]] = {
+    LeadImport.State.RUNNING: "unexpected",
+    LeadImport.State.REHEARSING: "unexpected_check",
+    LeadImport.State.UNDOING: "unexpected_undo",
+}
 
 
 @transaction.atomic
@@ -175,30 +268,27 @@ def put_off(lead_import: LeadImport, *, token: str, now: datetime) -> None:
     """After an unexpected error: try again later, and give up after the fifth time in a row."""
     held = LeadImport.objects.select_for_update().filter(pk=lead_import.pk, claim_token=token)
     row = held.first()
-    if row is None or row.state != LeadImport.State.RUNNING:
+    if row is None or row.state not in _BROKEN:
         return
     row.attempts += 1
     if row.attempts >= MAX_ATTEMPTS:
-        with translation.override(row.tenant.language):
-            row.error = _(
-                "Something unexpected stopped the import after line %(line)s. The rows before it "
-                "are in; tell support, or split the file there."
-            ) % {"line": row.line - 1}
-        _fail(row, "unexpected", now)
+        _fail(row, importing.BadFile(_BROKEN[row.state], line=row.line - 1), now)
     else:
         leasing.give_back(row, token=token, due_at=now + timedelta(seconds=5 * 2**row.attempts))
     LeadImport.objects.filter(pk=row.pk).update(attempts=row.attempts)
 
 
-def write_tags(name: str, lead_ids: Sequence[int]) -> None:
-    """Put leads on a list."""
-    insert_many(
+def write_tags(name: str, lead_ids: Sequence[int]) -> set[int]:
+    """Put leads on a list; return those that were not on it."""
+    written = insert_many(
         LeadTag,
         ["lead_id"],
         [(pk,) for pk in lead_ids],
         constants={"name": name},
         unique=["tenant_id", "name", "lead_id"],
+        returning=["lead_id"],
     )
+    return {pk for (pk,) in written}
 
 
 def _write_problems(row: LeadImport, problems: Sequence[Problem]) -> None:

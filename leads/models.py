@@ -10,6 +10,8 @@ from django.utils.translation import gettext_lazy as _
 
 from agenticos.leasing import Lease, Leased
 from agenticos.states import Stateful
+from leads.importing.sentences import sentence_for
+from leads.job_models import BulkJob as BulkJob, BulkRow as BulkRow, SavedView as SavedView
 from tenants.models import Tenant, User
 from tenants.owned import ScopedManager, TenantOwned, TenantQuerySet
 
@@ -75,6 +77,21 @@ class Icp(TenantOwned):
 
     def __str__(self) -> str:
         return str(self.live)
+
+
+class IcpDraft(TenantOwned):
+    """The configuration that somebody is working on; one per tenant, gone when it is published."""
+
+    tenant = models.OneToOneField(Tenant, on_delete=models.CASCADE, related_name="icp_draft")
+    config = models.JSONField()
+    author = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = _("ICP draft")
+
+    def __str__(self) -> str:
+        return f"{self.updated_at:%Y-%m-%d}"
 
 
 class LeadQuerySet(TenantQuerySet["Lead"]):
@@ -150,6 +167,13 @@ class Lead(TenantOwned):
             models.Index(
                 fields=["tenant", "phone"], name="lead_phone", condition=~models.Q(phone="")
             ),
+            # The list's order by followers, and the sources to choose from.
+            models.Index(
+                fields=["tenant", "-followers", "id"],
+                name="lead_most_followers",
+                condition=models.Q(followers__isnull=False),
+            ),
+            models.Index(fields=["tenant", "source"], name="lead_source"),
         ]
 
     def __str__(self) -> str:
@@ -173,6 +197,9 @@ class LeadScore(TenantOwned):
     reason = models.CharField(max_length=40, blank=True)  # why not eligible
     # scoring.to_compact(): points and evidence by criterion; they sum to `total`.
     breakdown = models.JSONField()
+    # scoring.facts.pack(): natural points by criterion, for the what-if. None: scored by a release
+    # that did not keep them. Who has it has `LeadFacts`, too.
+    packed = models.BigIntegerField(null=True)
 
     class Meta(TenantOwned.Meta):
         constraints = [
@@ -194,6 +221,31 @@ class LeadScore(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.total} {self.band}"
+
+
+class LeadFacts(TenantOwned):
+    """scoring.facts.Facts of a lead: what a what-if reads in its place. Scoring writes it."""
+
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.CASCADE, related_name="lead_facts", db_index=False
+    )
+    lead = models.OneToOneField(Lead, on_delete=models.CASCADE, related_name="facts")
+    bio_words = models.TextField(blank=True)
+    name_words = models.TextField(blank=True)
+    other_words = models.TextField(blank=True)
+    followers = models.BigIntegerField(null=True)
+    rate = models.BigIntegerField(null=True)
+    known = models.IntegerField()
+    gates = models.SmallIntegerField()
+
+    class Meta(TenantOwned.Meta):
+        constraints = [
+            *TenantOwned.Meta.constraints,
+            models.UniqueConstraint(fields=["tenant", "lead"], name="lead_facts_once"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.lead_id)
 
 
 class LeadTag(TenantOwned):
@@ -244,17 +296,39 @@ class Suppression(TenantOwned):
 
 
 class LeadImport(Stateful, Leased, TenantOwned):
-    """A file of leads on its way in: worked in chunks, resumed from its checkpoint."""
+    """A file of leads on its way in: worked in chunks, resumed from its checkpoint.
+
+    Through the wizard it is a draft, then rehearsed (nothing touches leads), then committed by a
+    person; programs and commands start it in one step. Counters and checkpoint are the phase's.
+    """
 
     class State(models.TextChoices):
+        DRAFT = "draft", _("Draft")
+        REHEARSING = "rehearsing", _("Being checked")
+        READY = "ready", _("Ready to import")
         WAITING = "waiting", _("Waiting")
         RUNNING = "running", _("Running")
         DONE = "done", _("Done")
         FAILED = "failed", _("Failed")
+        UNDOING = "undoing", _("Being undone")
+        UNDONE = "undone", _("Undone")
+
+    class Policy(models.TextChoices):
+        """What a row's values do to a lead that is there already."""
+
+        OVERWRITE = "overwrite", _("Overwrite what is there")
+        FILL = "fill", _("Only fill in what is empty")
+        KEEP = "keep", _("Leave known leads as they are")
 
     MOVES: ClassVar[dict[str, set[str]]] = {
+        State.DRAFT: {State.REHEARSING},
+        State.REHEARSING: {State.READY, State.FAILED, State.DRAFT},
+        State.READY: {State.WAITING, State.DRAFT},
         State.WAITING: {State.RUNNING, State.FAILED},
         State.RUNNING: {State.DONE, State.FAILED},
+        State.DONE: {State.UNDOING},
+        State.FAILED: {State.UNDOING},
+        State.UNDOING: {State.UNDONE, State.FAILED},
     }
 
     tenant = models.ForeignKey(
@@ -265,7 +339,9 @@ class LeadImport(Stateful, Leased, TenantOwned):
     list_name = models.CharField(_("list"), max_length=80, blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
     dialect = models.JSONField(default=dict)  # encoding, delimiter, and whether it was assumed
+    headers = models.JSONField(default=list)  # the names of the columns, in their order
     mapping = models.JSONField(default=dict)  # column index → field
+    policy = models.CharField(max_length=10, choices=Policy.choices, default=Policy.OVERWRITE)
     # The checkpoint: the next record begins here. Moves in the transaction of its chunk.
     offset = models.BigIntegerField(default=0)
     line = models.PositiveIntegerField(default=1)
@@ -277,7 +353,17 @@ class LeadImport(Stateful, Leased, TenantOwned):
     unchanged = models.PositiveIntegerField(default=0)
     rejected = models.PositiveIntegerField(default=0)
     warned = models.PositiveIntegerField(default=0)
-    error = models.CharField(max_length=300, blank=True)
+    duplicates = models.PositiveIntegerField(default=0)  # rows of a lead that an earlier row had
+    suppressed = models.PositiveIntegerField(default=0)  # leads that must not be written to
+    # What importing.sentence_for() makes a sentence of. Old rows hold the sentence itself.
+    error_code = models.CharField(max_length=300, blank=True)
+    error_params = models.JSONField(default=dict)
+    # What the rehearsal had counted, once the import is committed.
+    rehearsal = models.JSONField(default=dict)
+    # How far the undoing is: total, seen, removed, restored, kept, and the cursor.
+    undo = models.JSONField(default=dict)
+    # When leads could first be touched; None while nothing is. Without it nothing can be undone.
+    committed_at = models.DateTimeField(null=True, blank=True)
     started_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -292,7 +378,16 @@ class LeadImport(Stateful, Leased, TenantOwned):
     @property
     def percent(self) -> int:
         """Progress in whole percent of the file's bytes."""
-        return 100 if self.state == self.State.DONE else int(100 * self.offset / (self.size or 1))
+        if self.state in (self.State.DONE, self.State.READY, self.State.UNDONE):
+            return 100
+        if self.state == self.State.UNDOING:
+            return int(100 * self.undo.get("seen", 0) / (self.undo.get("total") or 1))
+        return int(100 * self.offset / (self.size or 1))
+
+    @property
+    def error(self) -> str:
+        """Why it failed, a sentence in the reader's language; empty when it did not."""
+        return sentence_for(self.error_code, self.error_params) if self.error_code else ""
 
 
 class ImportProblem(TenantOwned):
@@ -319,3 +414,80 @@ class ImportProblem(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.line}: {self.code}"
+
+
+class ImportedLead(TenantOwned):
+    """What an import does to one lead: the staging of a rehearsal, then the log that undoes it.
+
+    While rehearsing, `after` holds all values that the lead would have. Once committed, `before`
+    and `after` hold the fields that changed.
+    """
+
+    class Fate(models.TextChoices):
+        CREATED = "created", _("new")
+        UPDATED = "updated", _("changed")
+        SAME = "same", _("the same")
+
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.CASCADE, related_name="imported_leads", db_index=False
+    )
+    lead_import = models.ForeignKey(
+        LeadImport, on_delete=models.CASCADE, related_name="leads", db_index=False
+    )
+    # None while a new lead is only rehearsed. An erased lead takes its values along.
+    lead = models.ForeignKey(Lead, on_delete=models.CASCADE, null=True, related_name="imported")
+    handle = models.CharField(max_length=30)
+    ghl_id = models.CharField(max_length=80, blank=True, default="")  # as rehearsed
+    fate = models.CharField(max_length=10, choices=Fate.choices)
+    before = models.JSONField(default=dict)
+    after = models.JSONField(default=dict)
+    suppressed = models.BooleanField(default=False)
+    repeated = models.BooleanField(default=False)  # more than one row of the file is about it
+    tagged = models.BooleanField(default=False)  # this import put it on the list
+    kept = models.CharField(max_length=20, blank=True, default="")  # why the undo left it alone
+    at = models.DateTimeField()
+
+    class Meta(TenantOwned.Meta):
+        constraints = [
+            *TenantOwned.Meta.constraints,
+            # A chunk looks up the handles of its rows.
+            models.UniqueConstraint(
+                fields=["tenant", "lead_import", "handle"], name="imported_lead_once"
+            ),
+        ]
+        indexes = [
+            # The lists of new and changed leads, and the undoing, by id.
+            models.Index(fields=["tenant", "lead_import", "fate"], name="imported_lead_fate"),
+            # Whose is this GHL id, as rehearsed so far?
+            models.Index(
+                fields=["tenant", "lead_import", "ghl_id"],
+                condition=~models.Q(ghl_id=""),
+                name="imported_lead_ghl_id",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.handle}: {self.fate}"
+
+
+class ImportMapping(TenantOwned):
+    """How a file with these columns was imported last: offered again for the next one."""
+
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.CASCADE, related_name="import_mappings", db_index=False
+    )
+    columns = models.CharField(max_length=64)  # staging.key_of(headers)
+    mapping = models.JSONField(default=dict)  # folded header → field; left-out columns are missing
+    policy = models.CharField(
+        max_length=10, choices=LeadImport.Policy.choices, default=LeadImport.Policy.OVERWRITE
+    )
+    saved_at = models.DateTimeField()
+
+    class Meta(TenantOwned.Meta):
+        constraints = [
+            *TenantOwned.Meta.constraints,
+            models.UniqueConstraint(fields=["tenant", "columns"], name="import_mapping_once"),
+        ]
+
+    def __str__(self) -> str:
+        return self.columns[:8]

@@ -14,7 +14,8 @@ from agenticos.leasing import LeaseLost
 from agenticos.sql import insert_many
 from leads import scoring
 from leads.drafts import Draft, stored
-from leads.models import Band, Icp, IcpVersion, Lead, LeadScore
+from leads.models import Band, Icp, IcpVersion, Lead, LeadFacts, LeadScore
+from leads.scoring.facts import Facts, facts_of
 from tenants import audit
 
 CHUNK: Final = 1_000  # leads per transaction
@@ -40,7 +41,7 @@ def rescore_chunk(version: IcpVersion, *, token: str, now: datetime) -> bool:
         if row.state != IcpVersion.State.SCORING:
             return True
         leads = stored(Lead.objects.filter(pk__gt=row.scored_up_to).order_by("pk")[:CHUNK])
-        write_scores(leads, [Engine.of(row)])
+        write_scores(leads, [Engine.of(row)], changed=False)
         row.scored_up_to = leads[-1].id if leads else row.scored_up_to
         row.scored += len(leads)
         row.lease_until = now + leasing.length()
@@ -126,8 +127,19 @@ def engines_in_use(icp: Icp | None) -> list[Engine]:
     return [Engine.of(version) for version in IcpVersion.objects.filter(wanted)]
 
 
-def write_scores(leads: Sequence[Draft], engines: Sequence[Engine]) -> None:
-    """Score stored leads under these versions, over what they had there. Have the lock."""
+def write_scores(
+    leads: Sequence[Draft], engines: Sequence[Engine], *, changed: bool = True
+) -> None:
+    """Score stored leads under these versions, over what they had there. Have the lock.
+
+    With `changed` off the leads are as they were when they were scored last.
+    """
+    if changed:
+        write_facts(leads)
+    else:
+        there = LeadFacts.objects.filter(lead_id__in=[lead.id for lead in leads])
+        kept = set(there.values_list("lead_id", flat=True))
+        write_facts([lead for lead in leads if lead.id not in kept])
     rows = []
     bands = {band: Band[band.name].value for band in scoring.Band}
     for lead in leads:
@@ -143,12 +155,24 @@ def write_scores(leads: Sequence[Draft], engines: Sequence[Engine]) -> None:
                     result.eligible,
                     result.ineligible_reason,
                     scoring.to_compact(result.lines),
+                    result.packed,
                 )
             )
     insert_many(
         LeadScore,
-        ["version_id", "lead_id", "total", "band", "eligible", "reason", "breakdown"],
+        ["version_id", "lead_id", "total", "band", "eligible", "reason", "breakdown", "packed"],
         rows,
         unique=["tenant_id", "version_id", "lead_id"],
-        update=["total", "band", "eligible", "reason", "breakdown"],
+        update=["total", "band", "eligible", "reason", "breakdown", "packed"],
+    )
+
+
+def write_facts(leads: Sequence[Draft]) -> None:
+    """Keep what a what-if needs of these leads, over what was kept. Have the lock."""
+    insert_many(
+        LeadFacts,
+        ["lead_id", *Facts._fields],
+        [(lead.id, *facts_of(lead.profile())) for lead in leads],
+        unique=["tenant_id", "lead_id"],
+        update=Facts._fields,
     )

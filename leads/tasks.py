@@ -1,4 +1,4 @@
-"""What the queue rings for leads: imports, and scoring under a new ICP version.
+"""What the queue rings for leads: imports and their undoing, and scoring under a new ICP version.
 
 Both look for due work across tenants, lease one piece after the other and do it chunk by chunk;
 all may be rung twice or not at all. `settings.WAKE_UPS` names them and their companions.
@@ -19,23 +19,34 @@ from agenticos import leasing, queue, scope
 from agenticos.clock import OVERDUE, Clock
 from agenticos.leasing import LeaseLost, new_token, stopping
 from agenticos.sql import mend_connection
-from leads import intake, rescoring
-from leads.models import IcpVersion, LeadImport
+from leads import bulk, intake, rescoring, undoing
+from leads.models import BulkJob, IcpVersion, LeadImport
 
 logger = logging.getLogger(__name__)
 
-Work = TypeVar("Work", LeadImport, IcpVersion)
-OPEN = (LeadImport.State.WAITING, LeadImport.State.RUNNING)
+Work = TypeVar("Work", LeadImport, IcpVersion, BulkJob)
+OPEN = (
+    LeadImport.State.WAITING,
+    LeadImport.State.RUNNING,
+    LeadImport.State.REHEARSING,
+    LeadImport.State.UNDOING,
+)
+BULK_OPEN = (BulkJob.State.FREEZING, BulkJob.State.RUNNING)
 
 
 def import_slice() -> None:
-    """Import what is due for up to a slice's budget, then ring for whoever goes on."""
+    """Rehearse, import and undo what is due for a slice's budget, then ring for whoever goes on."""
     _work("leads.tasks.import_slice", _next_import, intake.lease, _import, next_import_at)
 
 
 def rescore_slice() -> None:
     """Score leads under new ICP versions, and remove scores of versions long retired."""
     _work("leads.tasks.rescore_slice", _next_version, rescoring.lease, _rescore, next_rescore_at)
+
+
+def bulk_slice() -> None:
+    """Do what was asked for many leads at once, and remove exports whose time is over."""
+    _work("leads.tasks.bulk_slice", _next_job, bulk.lease, _bulk, next_bulk_at)
 
 
 def next_import_at() -> datetime | None:
@@ -57,6 +68,16 @@ def next_rescore_at() -> datetime | None:
     return first
 
 
+def next_bulk_at() -> datetime | None:
+    """When the next bulk job is due or its lease ends, or an export is to be removed."""
+    with scope.as_system("bulk jobs that are due"):
+        due = Greatest("due_at", Coalesce("lease_until", "due_at"))
+        opened = BulkJob.objects.filter(state__in=BULK_OPEN).aggregate(first=Min(due))["first"]
+        over = Greatest("expires_at", Coalesce("lease_until", "expires_at"))
+        kept = BulkJob.objects.filter(expires_at__isnull=False).aggregate(first=Min(over))["first"]
+    return min(filter(None, (opened, kept)), default=None)
+
+
 def _versions() -> QuerySet[IcpVersion]:
     """Versions with something to do: to be scored, or with old scores to be removed."""
     unfit = rescoring.prunable().values("pk")
@@ -66,6 +87,12 @@ def _versions() -> QuerySet[IcpVersion]:
 def _next_import(now: datetime) -> LeadImport | None:
     due = LeadImport.objects.filter(leasing.free(now), state__in=OPEN, due_at__lte=now)
     return due.order_by("due_at", "pk").first()
+
+
+def _next_job(now: datetime) -> BulkJob | None:
+    rows = BulkJob.objects.filter(leasing.free(now))
+    due = rows.filter(state__in=BULK_OPEN, due_at__lte=now).order_by("due_at", "pk").first()
+    return due or rows.filter(expires_at__lte=now).order_by("expires_at", "pk").first()
 
 
 def _next_version(now: datetime) -> IcpVersion | None:
@@ -101,8 +128,10 @@ def _over(clock: Clock) -> bool:
 
 
 def _import(row: LeadImport, token: str, clock: Clock) -> None:
+    undoes = row.state == LeadImport.State.UNDOING
+    chunk = undoing.undo_chunk if undoes else intake.work_chunk
     try:
-        while not intake.work_chunk(row, token=token, now=clock.now()):
+        while not chunk(row, token=token, now=clock.now()):
             if _over(clock):
                 # Due as of now: those who waited meanwhile come first.
                 leasing.give_back(row, token=token, due_at=clock.now())
@@ -128,3 +157,18 @@ def _rescore(row: IcpVersion, token: str, clock: Clock) -> None:
     except Exception:
         # The lease stays: when it ends, a worker tries again.
         logger.exception("rescore.broken version=%s", row.pk)
+
+
+def _bulk(row: BulkJob, token: str, clock: Clock) -> None:
+    try:
+        while not bulk.step(row, token=token, now=clock.now()):
+            if _over(clock):
+                # Due as of now: those who waited meanwhile come first.
+                leasing.give_back(row, token=token, due_at=clock.now())
+                return
+    except LeaseLost:
+        logger.warning("bulk.lease_lost job=%s", row.pk)
+    except Exception:
+        logger.exception("bulk.broken job=%s", row.pk)
+        mend_connection()
+        bulk.put_off(row, token=token, now=clock.now())

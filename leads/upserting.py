@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from agenticos.sql import insert_many
 from leads import importing
 from leads.drafts import COLUMNS, UNKNOWN, Draft, stored
-from leads.models import Lead
+from leads.models import Lead, LeadImport
 from leads.rescoring import Engine, write_scores
 from leads.suppression import mark_suppressed
 
@@ -37,22 +37,28 @@ class Fates:
     problems: list[Problem] = field(default_factory=list)
     # What became of each row, in their order: the name of one of the first four.
     rows: list[str] = field(default_factory=list)
+    # The values of changed leads before these rows, by handle; new leads are not among them.
+    befores: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class Planner:
     """Works out what rows do to leads: each row in turn, on top of what is stored.
 
-    A row changes only what it has a value for; of two rows of one lead the later one wins.
+    A row changes only what it has a value for; of two rows of one lead the later one wins. With
+    `policy` a known lead keeps what it has (`fill`), or is left as it is (`keep`).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, policy: str = LeadImport.Policy.OVERWRITE) -> None:
         self.drafts: dict[str, Draft] = {}
+        self._policy = policy
         self._owners: dict[str, str] = {}  # GHL id -> handle
 
     def read(self, outcomes: Sequence[importing.Row | importing.Rejected]) -> Fates:
         """Apply the rows to the drafts; return their fates."""
         fates = Fates()
         self._changed: list[Draft] = []
+        # New with these rows: for the next ones they are stored, as they are for a next planner.
+        self._created: set[str] = set()
         self._load([one.values for one in outcomes if isinstance(one, importing.Row)])
         for one in outcomes:
             if isinstance(one, importing.Rejected):
@@ -69,6 +75,8 @@ class Planner:
                 fates.unchanged += draft.updates
                 draft.changed = False
                 undone.add(draft.handle)
+            elif draft.before is not None:
+                fates.befores[draft.handle] = draft.before
             draft.before, draft.updates = None, 0
         for place, one in enumerate(outcomes if undone else ()):
             if isinstance(one, importing.Row) and one.values["handle"] in undone:
@@ -81,16 +89,25 @@ class Planner:
 
     def _load(self, values: Iterable[dict[str, importing.Value]]) -> None:
         handles = {str(one["handle"]) for one in values} - self.drafts.keys()
-        for draft in stored(Lead.objects.filter(handle__in=handles)):
+        for draft in self._known(handles):
             self.drafts[draft.handle] = draft
             if draft.ghl_id:
                 self._owners.setdefault(draft.ghl_id, draft.handle)
         ghl_ids = {str(one["ghl_id"]) for one in values if "ghl_id" in one} - self._owners.keys()
         if ghl_ids:
-            taken = Lead.objects.filter(ghl_id__in=ghl_ids).values_list("ghl_id", "handle")
             self._owners.update(
-                (ghl_id, handle) for ghl_id, handle in taken if handle not in self.drafts
+                (ghl_id, handle)
+                for ghl_id, handle in self._owned(ghl_ids)
+                if handle not in self.drafts
             )
+
+    def _known(self, handles: Set[str]) -> list[Draft]:
+        """The leads of these handles, as rows find them."""
+        return stored(Lead.objects.filter(handle__in=handles))
+
+    def _owned(self, ghl_ids: Set[str]) -> Iterable[tuple[str, str]]:
+        """Which handles have these GHL ids."""
+        return Lead.objects.filter(ghl_id__in=ghl_ids).values_list("ghl_id", "handle")
 
     def _apply(self, row: importing.Row, fates: Fates) -> None:
         values: dict[str, Any] = row.values
@@ -112,6 +129,7 @@ class Planner:
         if draft is None:
             draft = self.drafts[handle] = Draft(0, handle, {**UNKNOWN, **values}, changed=True)
             del draft.values["handle"]
+            self._created.add(handle)
             fates.created += 1
             fates.rows.append("created")
             if ghl_id:
@@ -121,7 +139,7 @@ class Planner:
         news = {
             name: value
             for name, value in values.items()
-            if name != "handle" and known[name] != value
+            if name != "handle" and known[name] != value and self._may_change(known[name])
         }
         if not news:
             fates.unchanged += 1
@@ -130,7 +148,7 @@ class Planner:
         if "ghl_id" in news:
             self._owners.pop(known["ghl_id"], None)
             self._owners[news["ghl_id"]] = handle
-        if draft.id and draft.before is None:
+        if draft.before is None and handle not in self._created:
             draft.before = dict(known)
             self._changed.append(draft)
         known.update(news)
@@ -138,6 +156,11 @@ class Planner:
         draft.updates += 1
         fates.updated += 1
         fates.rows.append("updated")
+
+    def _may_change(self, known: Any) -> bool:
+        if self._policy == LeadImport.Policy.FILL:
+            return known is None or known == ""
+        return self._policy != LeadImport.Policy.KEEP
 
 
 def write_leads(

@@ -18,16 +18,19 @@ pieces of text as well as rows, and a word out of a bio must not become a lead: 
 needs its full number of cells, otherwise it is rejected too. Nothing is dropped unreported.
 """
 
-from leads.importing.dialect import Dialect, sniff, sniff_stream
+from leads.importing.dialect import DELIMITERS, ENCODINGS, Dialect, dialect_as, sniff, sniff_stream
 from leads.importing.limits import FIELDS, MAX_BYTES, MAX_CELL, TARGETS, TEXT_LIMITS, Value
 from leads.importing.mapping import guess_mapping
+from leads.importing.preview import Peek, peek
 from leads.importing.reader import Reader, Rejected, Row, rows
 from leads.importing.records import Checkpoint, read_header
+from leads.importing.rejects import harmless, reject_lines
 from leads.importing.sentences import SENTENCES, BadFile, sentence_for
 from leads.importing.values import read_object
 
 __all__ = [
-    "FIELDS", "MAX_BYTES", "MAX_CELL", "SENTENCES", "TARGETS", "TEXT_LIMITS", "BadFile",
-    "Checkpoint", "Dialect", "Reader", "Rejected", "Row", "Value", "guess_mapping", "read_header",
-    "read_object", "rows", "sentence_for", "sniff", "sniff_stream",
+    "DELIMITERS", "ENCODINGS", "FIELDS", "MAX_BYTES", "MAX_CELL", "SENTENCES", "TARGETS",
+    "TEXT_LIMITS", "BadFile", "Checkpoint", "Dialect", "Peek", "Reader", "Rejected", "Row",
+    "Value", "dialect_as", "guess_mapping", "harmless", "peek", "read_header", "read_object",
+    "reject_lines", "rows", "sentence_for", "sniff", "sniff_stream",
 ]  # fmt: skip

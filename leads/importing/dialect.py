@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO, Final, Literal
 
 from leads.importing.limits import BLOCK, MAX_BYTES
@@ -13,7 +13,8 @@ from leads.importing.mapping import target_of
 from leads.importing.sentences import BadFile
 
 Delimiter = Literal[",", ";", "\t", "|"]
-_DELIMITERS: Final[tuple[Delimiter, ...]] = (",", ";", "\t", "|")
+DELIMITERS: Final[tuple[Delimiter, ...]] = (",", ";", "\t", "|")
+ENCODINGS: Final = ("utf-8", "cp1252", "utf-16-le", "utf-16-be")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,15 @@ def sniff_stream(stream: BinaryIO) -> Dialect:
     return _dialect(head, encoding, has_bom=has_bom, assumed=assumed)
 
 
+def dialect_as(stream: BinaryIO, *, encoding: str, delimiter: str) -> Dialect:
+    """The dialect that a person says a file has; only its mark and line breaks are looked up."""
+    stream.seek(0)
+    head = stream.read(_HEAD)
+    marked, has_bom = _bom(head)
+    found = _dialect(head, encoding, has_bom=has_bom and marked == encoding, assumed=False)
+    return replace(found, delimiter=_as_delimiter(delimiter))
+
+
 class _Tally:
     """Counts lines that are UTF-8 with accents against lines that are not UTF-8.
 
@@ -118,26 +128,27 @@ class _Tally:
         # A file without line breaks must not pile up; where it is cut then hardly matters.
         *lines, self._rest = (self._rest + block).split(b"\n")
         if len(self._rest) > BLOCK:
-            lines, self._rest = [*lines, self._rest], b""
+            self._count(self._rest, cut=True)
+            self._rest = b""
         if b"".join(lines).isascii():
             return
         for line in lines:
             self._count(line)
 
-    def _count(self, line: bytes) -> None:
+    def _count(self, line: bytes, *, cut: bool = False) -> None:
         if not line.isascii():
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
                 # Cut off at the very end is no damage: the rest was not given to us.
-                if error.end < len(line) or error.reason != "unexpected end of data":
+                if not cut or error.end < len(line) or error.reason != "unexpected end of data":
                     self.broken += 1
             else:
                 self.accented += 1
 
     def is_not_utf8(self) -> bool:
         """Whether the lines seen so far are more likely cp1252."""
-        self._count(self._rest)
+        self._count(self._rest, cut=True)
         self._rest = b""
         return self.broken > self.accented
 
@@ -191,9 +202,9 @@ def _dialect(head: bytes, encoding: str, *, has_bom: bool, assumed: bool) -> Dia
             cells = first.split(delimiter)
         return sum(1 for cell in cells if target_of(cell)), len(cells)
 
-    best = max(_DELIMITERS, key=weight)
+    best = max(DELIMITERS, key=weight)
     return Dialect(encoding, best, has_bom, assumed, newline)
 
 
 def _as_delimiter(text: str) -> Delimiter:
-    return next(delimiter for delimiter in _DELIMITERS if delimiter == text)
+    return next(delimiter for delimiter in DELIMITERS if delimiter == text)

@@ -64,6 +64,19 @@ SENTENCES: Final[dict[str, Promise]] = {
     "bad_ghl_id": _("The GoHighLevel id is not one and was left out."),
     "ghl_id_taken": _("The GoHighLevel id belongs to another lead already and was left out."),
     "text_cut": _("A text was too long and was cut."),
+    # What stopped an import.
+    "file_gone": _("The uploaded file is gone. Upload it again."),
+    "unexpected": _(
+        "Something unexpected stopped the import after line {line}. The rows before it are in; "
+        "tell support, or split the file there."
+    ),
+    "unexpected_check": _(
+        "Something unexpected stopped the check after line {line}. No lead was touched; tell "
+        "support, or split the file there."
+    ),
+    "unexpected_undo": _(
+        "Something unexpected stopped the undoing. What was undone stays undone; try again."
+    ),
     "encoding_assumed": _(
         "The file is not UTF-8; it was read as Windows-1252. Check the accents of some names."
     ),

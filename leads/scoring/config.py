@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from fractions import Fraction
 from typing import Any, Final
 
 from leads.identities import normalise_handle
-from leads.scoring.values import GROUPS
+from leads.scoring.values import CRITERIA, GROUPS
 from leads.scoring.words import words_of
 
 KEYWORDS_MAX = 500
@@ -118,6 +119,7 @@ class IcpConfig:
     """The ideal customer profile: an immutable value that can be a dictionary key.
 
     `locations` pairs a keyword with the name to show; `interests` pairs a group with its words.
+    `off` names criteria that are left out: the others of their group share its weight.
     """
 
     weights: Weights = field(default_factory=Weights)
@@ -130,6 +132,7 @@ class IcpConfig:
     engagement: Engagement = field(default_factory=Engagement)
     gates: Gates = field(default_factory=Gates)
     blocklist: Blocklist = field(default_factory=Blocklist)
+    off: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, data: object) -> IcpConfig:
@@ -145,7 +148,7 @@ class IcpConfig:
         ...
         leads.scoring.config.BadConfig: wieghts: expected one of the keys blocklist, \
 business_words, decision_maker_keywords, engagement, followers, gates, interests, locations, \
-thresholds, weights
+off, thresholds, weights
         """
         return _read_config(data)
 
@@ -165,6 +168,16 @@ thresholds, weights
                 "handles": list(self.blocklist.handles),
                 "words": list(self.blocklist.words),
             },
+            "off": list(self.off),
+        }
+
+    def counted(self) -> dict[str, Fraction]:
+        """The weight of each group that has one and a criterion that is not off."""
+        weights = {group: Fraction(str(getattr(self.weights, group))) for group in GROUPS}
+        return {
+            group: weight
+            for group, weight in weights.items()
+            if weight and any(criterion not in self.off for criterion, _maximum in GROUPS[group])
         }
 
 
@@ -218,7 +231,12 @@ def _read_config(data: object) -> IcpConfig:
             handles=_handles("blocklist.handles", lists.get("handles", [])),
             words=_keywords("blocklist.words", lists.get("words", [])),
         )
-    return IcpConfig(**given)
+    if "off" in top:
+        given["off"] = _criteria("off", top["off"])
+    config = IcpConfig(**given)
+    if not config.counted():
+        raise BadConfig("off", "at least one criterion of a group with a weight left on")
+    return config
 
 
 def _names(kind: Any) -> list[str]:
@@ -300,6 +318,13 @@ def _handles(path: str, value: object) -> tuple[str, ...]:
             raise BadConfig(f"{path}[{at}]", "an Instagram handle")
         handles.append(handle)
     return tuple(dict.fromkeys(handles))
+
+
+def _criteria(path: str, value: object) -> tuple[str, ...]:
+    names = [criterion for _group, criterion, _maximum in CRITERIA]
+    if not isinstance(value, (list, tuple)) or any(one not in names for one in value):
+        raise BadConfig(path, f"a list of the criteria {', '.join(names)}")
+    return tuple(name for name in names if name in value)
 
 
 def _plain(part: Any) -> dict[str, Any]:

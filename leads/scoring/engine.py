@@ -8,6 +8,7 @@ from typing import Final
 
 from leads.identities import fold
 from leads.scoring.config import DEFAULT, Engagement, IcpConfig
+from leads.scoring.facts import pack
 from leads.scoring.matching import BLOCKED, BUSINESS, DECISION, Finder
 from leads.scoring.rounding import Scale
 from leads.scoring.values import CRITERIA, Band, Line, Profile, Score
@@ -49,13 +50,14 @@ class Scorer:
         self._find = Finder(config).find
         self._blocked_handles = frozenset(config.blocklist.handles)
         self._blocks_words = bool(config.blocklist.words)
-        self._engagement = _engagement_steps(config.engagement)
-        self._scale = Scale(config.weights)
+        self._steps = engagement_steps(config.engagement)
+        self._float_steps = tuple(float(step) for step in self._steps)
+        self.scale = Scale(config)
 
     def score(self, profile: Profile) -> Score:
         """Score one profile; see `score`."""
         earned, evidence, missing = self._natural_points(profile)
-        total, points, maxima = self._scale.apply(earned)
+        total, points, maxima = self.scale.apply(earned)
         lines = []
         coverage = 100
         for index, (group, criterion, _natural) in enumerate(CRITERIA):
@@ -65,8 +67,10 @@ class Scorer:
             lines.append(
                 Line(group, criterion, points[index], maxima[index], evidence[index], unknown)
             )
-        reason = self.ineligible_reason(profile)
-        return Score(total, self.band(total), not reason, reason, tuple(lines), coverage)
+        blocked = self._blocks_words and self._has_blocked_word(profile)
+        reason = self._ineligible_reason(profile, blocked)
+        packed = pack(earned, blocked=blocked)
+        return Score(total, self.band(total), not reason, reason, tuple(lines), coverage, packed)
 
     def band(self, total: int) -> Band:
         """The band of a total under this configuration's thresholds."""
@@ -77,12 +81,12 @@ class Scorer:
             return Band.WARM
         return Band.COLD if total >= limits.cold else Band.NURTURING
 
-    def ineligible_reason(self, profile: Profile) -> str:
+    def _ineligible_reason(self, profile: Profile, blocked: bool) -> str:
         """The first reason (a code of `INELIGIBLE`) not to write to the profile, or ''."""
         gates = self.config.gates
         if profile.handle in self._blocked_handles:
             return "blocked_handle"
-        if self._blocks_words and self._has_blocked_word(profile):
+        if blocked:
             return "blocked_word"
         if gates.skip_private and profile.is_private:
             return "private_profile"
@@ -137,7 +141,8 @@ class Scorer:
                 followers_points = 5
         rate, rate_points = profile.engagement, 0
         if rate is not None:
-            high, ideal, low = self._engagement
+            # A stored rate is decimal: 2.2 reaches 2.2, which as a float is a little more.
+            high, ideal, low = self._steps if isinstance(rate, Decimal) else self._float_steps
             rate_points = 10 if rate >= high else 7 if rate >= ideal else 3 if rate >= low else 0
 
         # Profile.
@@ -212,10 +217,11 @@ class Scorer:
         )
 
 
-def _engagement_steps(limits: Engagement) -> tuple[float, float, float]:
+def engagement_steps(limits: Engagement) -> tuple[Decimal, Decimal, Decimal]:
+    """The least rates in percent that earn 10, 7 and 3 points."""
     # In decimal, so that 2.5 x 2.2 is 5.5 and a rate of 5.5 reaches it.
-    high = float(Decimal(str(limits.ideal)) * Decimal("2.5"))
-    return high, float(limits.ideal), float(limits.min)
+    ideal = Decimal(str(limits.ideal))
+    return ideal * Decimal("2.5"), ideal, Decimal(str(limits.min))
 
 
 def _given(text: str | None) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from math import lcm
 
-from leads.scoring.config import Weights
+from leads.scoring.config import IcpConfig
 from leads.scoring.values import CRITERIA, GROUPS
 
 
@@ -18,14 +19,24 @@ class Scale:
 
     _REMEMBERED = 100_000
 
-    def __init__(self, weights: Weights) -> None:
-        shares = {group: Fraction(str(getattr(weights, group))) for group in GROUPS}
+    def __init__(self, config: IcpConfig) -> None:
+        shares = config.counted()
         total = sum(shares.values())
-        natural = {group: sum(maximum for _c, maximum in rows) for group, rows in GROUPS.items()}
+        natural = {
+            group: sum(maximum for criterion, maximum in rows if criterion not in config.off)
+            for group, rows in GROUPS.items()
+        }
         # What one natural point of a group is worth in points of the total.
-        worth = {group: shares[group] * 100 / total / natural[group] for group in GROUPS}
+        worth = {
+            group: shares[group] * 100 / total / natural[group] if group in shares else Fraction(0)
+            for group in GROUPS
+        }
         self._unit = lcm(*(value.denominator for value in worth.values()))
-        self._worth = tuple(int(worth[group] * self._unit) for group, _c, _m in CRITERIA)
+        self._groups = tuple(int(worth[group] * self._unit) for group in GROUPS)
+        self._worth = tuple(
+            0 if criterion in config.off else int(worth[group] * self._unit)
+            for group, criterion, _maximum in CRITERIA
+        )
         self._maxima = tuple(
             value * maximum for value, (_g, _c, maximum) in zip(self._worth, CRITERIA, strict=True)
         )
@@ -44,6 +55,11 @@ class Scale:
                 self._known.clear()
             known = self._known[earned] = self._share(earned)
         return known
+
+    def total(self, sums: Sequence[int]) -> int:
+        """The total alone, from each group's natural points of the criteria that are not off."""
+        exact = sum(points * worth for points, worth in zip(sums, self._groups, strict=True))
+        return (2 * exact + self._unit) // (2 * self._unit)
 
     def _share(self, earned: tuple[int, ...]) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
         unit = self._unit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from leads.scoring.config import HANDLES_MAX, KEYWORD_LENGTH, KEYWORDS_MAX
-from leads.scoring.values import GROUPS
+from leads.scoring.values import CRITERIA, GROUPS
 
 _NUMBER: Final[dict[str, Any]] = {"type": "number", "minimum": 0, "maximum": 1_000_000}
 _COUNT: Final[dict[str, Any]] = {"type": "integer", "minimum": 0, "maximum": 2_000_000_000}
@@ -93,6 +93,12 @@ SCHEMA: Final[dict[str, Any]] = {
                 },
                 "Never eligible: these handles, and profiles with these words.",
             ),
+            "off": {
+                "type": "array",
+                "description": "Criteria left out; the others of the group share its weight.",
+                "items": {"enum": [criterion for _group, criterion, _maximum in CRITERIA]},
+                "uniqueItems": True,
+            },
         },
         "Absent keys take their defaults.",
     ),

@@ -77,6 +77,7 @@ class Score:
 
     `coverage` is the percentage (0-100) of the attainable points whose data was known.
     `ineligible_reason` is a code of `INELIGIBLE`, or '' when the lead is eligible.
+    `packed` is what `facts.pack` makes of the natural points.
     """
 
     total: int
@@ -85,3 +86,4 @@ class Score:
     ineligible_reason: str
     lines: tuple[Line, ...]
     coverage: int
+    packed: int = 0

@@ -180,7 +180,7 @@ def test_the_number_of_statements_does_not_grow_with_the_rows(acme, clock, again
 
     for handle in ("x0", "x5000"):
         actions.suppress(acme, handle=handle, reason="asked", by=None, now=clock.now())
-    assert statements(10, 0) == statements(1_000, 5_000) <= 20
+    assert statements(10, 0) == statements(1_000, 5_000) <= 24
 
 
 def test_an_import_killed_in_any_statement_goes_on_to_the_same_result(acme, clock, monkeypatch):
@@ -260,7 +260,10 @@ def test_a_file_that_is_gone_fails_the_import_with_a_sentence(acme, clock):
     tasks.import_slice()
     row.refresh_from_db()
     assert row.state == "failed"
-    assert row.error == "The uploaded file is gone. Upload it again."
+    assert (row.error_code, row.error) == (
+        "file_gone",
+        "The uploaded file is gone. Upload it again.",
+    )
 
 
 def test_an_unexpected_error_is_tried_again_later_and_in_the_end_given_up(acme, clock, monkeypatch):

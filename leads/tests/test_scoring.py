@@ -501,3 +501,35 @@ def test_everything_shown_has_words():
     assert str(evidence_text(line_of(Profile(), "posts"))) == "unknown: could add up to 5"
     assert str(evidence_text(line_of(ANA, "public"))) == "yes"
     assert str(evidence_text(line_of(EMPTY, "interest"))) == "nothing found"
+
+
+# --- Criteria that are off ---
+
+
+def test_a_criterion_that_is_off_leaves_its_share_to_the_others_of_its_group():
+    without = config(off=["title", "location"])
+    found = points(ANA, without)
+    assert (found["title"], found["location"]) == (0, 0)
+    # 20 natural points are left of the 30 of the bio, which keeps its weight.
+    assert line_of(CEO, "decision_maker", without).maximum == 15
+    assert score(ANA, without).total == 100
+
+
+def test_a_group_with_all_criteria_off_counts_no_more():
+    without = config(off=["recent_posts", "frequency"])
+    same = config(weights={"recency": 0})
+    assert score(CEO, without).total == score(CEO, same).total
+
+
+def test_something_must_stay_on():
+    with pytest.raises(BadConfig) as error:
+        config(
+            weights={"engagement": 0, "profile": 0, "recency": 0},
+               off=[name for name, _maximum in GROUPS["bio"]])  # fmt: skip
+    assert error.value.path == "off"
+
+
+def test_a_stored_rate_reaches_its_decimal_limit():
+    limits = config(engagement={"min": 1, "ideal": 2.2})
+    assert points(Profile(engagement=Decimal("2.2")), limits)["engagement_rate"] == 7
+    assert points(Profile(engagement=2.2), limits)["engagement_rate"] == 7

@@ -1,28 +1,33 @@
-"""One lead."""
+"""One lead: its page, and the same in short beside the list."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _, ngettext
 from django.views.decorators.http import require_safe
 
 from agenticos.htmx import render_page
 from integrations.models import ExternalId, SyncItem
-from leads import scoring
-from leads.models import Icp
+from leads import scoring, suppression, timeline
+from leads.bulk import STOP_REASONS
+from leads.models import Band, Icp, IcpVersion, Lead, LeadScore
+from leads.segments import source_label
 from leads.views.shared import evidence_of
 from tenants.http import TenantRequest, requires
 from tenants.roles import can
 
-MESSAGES_MAX = 50
+LIFTS = 3  # how many of the ways to a better score are named
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One criterion of the score: `could` is what missing data may still add."""
+    """One criterion of the score; `could` is what missing data may still add."""
 
     label: str
     points: int
@@ -49,29 +54,106 @@ class Group:
 @require_safe
 def lead_detail(request: TenantRequest, pk: int) -> HttpResponse:
     lead = get_object_or_404(request.tenant.leads.prefetch_related("tags"), pk=pk)
-    icp = Icp.objects.select_related("live").filter(tenant=request.tenant).first()
-    score = lead.scores.filter(version_id=icp.live_id).first() if icp else None
+    kind = request.GET.get("kind", "")
+    kind = kind if kind in timeline.KINDS else ""
     may_read = can(request.membership, "messages.view_text")
-    timeline = lead.messages.select_related("campaign", "account").order_by("-pk")
-    if not may_read:
-        timeline = timeline.defer("text")
-    key = f"lead:{lead.pk}"
-    lines = scoring.from_compact(score.breakdown) if score else ()
-    context = {
+    stream = timeline.read(
+        lead,
+        kind=kind,
+        after=request.GET.get("after", ""),
+        exports=can(request.membership, "leads.export"),
+        texts=may_read,
+    )
+    context: dict[str, Any] = {
         "lead": lead,
-        "icp": icp,
-        "score": score,
-        "ineligible": str(scoring.INELIGIBLE.get(score.reason, "")) if score else "",
-        "groups": _groups(lines),
-        "coverage": _coverage(lines),
-        "timeline": [
-            (message, message.text if may_read else "") for message in timeline[:MESSAGES_MAX]
-        ],
+        "source": source_label(lead.source),
+        "stream": stream,
+        "kind": kind,
+        "kinds": timeline.KINDS.items(),
         "may_read": may_read,
+        "part": request.htmx.target == "timeline",
+    }
+    if not context["part"]:
+        context |= _about(lead) | score_of(request, lead)
+    return render_page(request, "leads/detail.html", context, parts=["timeline"])
+
+
+@requires("leads.view")
+@require_safe
+def lead_peek(request: TenantRequest, pk: int) -> HttpResponse:
+    """The lead in short, for the drawer beside the list."""
+    lead = get_object_or_404(request.tenant.leads.prefetch_related("tags"), pk=pk)
+    name = "leads/peek.html#peek-body" if request.htmx else "leads/peek.html"
+    return render_page(request, name, {"lead": lead} | score_of(request, lead))
+
+
+def _about(lead: Lead) -> dict[str, Any]:
+    """Why the lead is stopped, and how it stands in the CRM."""
+    key = f"lead:{lead.pk}"
+    stops = suppression.reasons_of(lead) if lead.suppressed_at else []
+    return {
+        "stops": [
+            (stop.get_kind_display(), str(STOP_REASONS.get(stop.reason, stop.reason)))
+            for stop in stops
+        ],
         "sync": SyncItem.objects.filter(key=key).order_by("pk").first(),
         "external": ExternalId.objects.filter(key=key).exclude(external_id="").first(),
     }
-    return render_page(request, "leads/detail.html", context)
+
+
+def score_of(request: TenantRequest, lead: Lead) -> dict[str, Any]:
+    """The score in force with its criteria, what would lift it, and the scores before it."""
+    icp = Icp.objects.select_related("live").filter(tenant=request.tenant).first()
+    scores = lead.scores.exclude(version__state=IcpVersion.State.SCORING)
+    history = list(scores.select_related("version").order_by("-version__number")[:6])
+    live_id = icp.live_id if icp else 0
+    score = next((each for each in history if each.version_id == live_id), None)
+    lines = scoring.from_compact(score.breakdown) if score else ()
+    return {
+        "icp": icp,
+        "score": score,
+        "history": history,
+        "ineligible": str(scoring.INELIGIBLE.get(score.reason, "")) if score else "",
+        "groups": _groups(lines),
+        "coverage": _coverage(lines),
+        "lifts": _lifts(lines),
+        "to_next": _to_next(score, icp.live) if score and icp else "",
+    }
+
+
+def _lifts(lines: tuple[scoring.Line, ...]) -> list[str]:
+    """The largest gains still to be had, what is merely unknown before what is known."""
+    ways = sorted(scoring.what_would_lift(lines), key=lambda line: not line.missing)
+    texts: dict[bool, str] = {
+        True: _("%(criterion)s: unknown, up to +%(points)s"),
+        False: _("%(criterion)s: up to +%(points)s"),
+    }
+    return [
+        texts[line.missing]
+        % {
+            "criterion": scoring.CRITERION_LABELS[line.criterion],
+            "points": line.maximum - line.points,
+        }
+        for line in ways[:LIFTS]
+    ]
+
+
+def _to_next(score: LeadScore, version: IcpVersion) -> str:
+    """How many points are missing to the next better band; '' in the best."""
+    limits = scoring.IcpConfig.from_json(version.config).thresholds
+    above: tuple[tuple[int, str | Promise], ...] = (
+        (limits.cold, Band.COLD.label),
+        (limits.warm, Band.WARM.label),
+        (limits.hot, Band.HOT.label),
+    )
+    for least, label in above:
+        if score.total < least:
+            missing = least - score.total
+            return ngettext("%(n)s point to %(band)s", "%(n)s points to %(band)s", missing) % {
+                "n": missing,
+                "band": label,
+            }
+    return ""
 
 
 def _groups(lines: tuple[scoring.Line, ...]) -> list[Group]:

@@ -1,25 +1,47 @@
-"""The list of leads."""
+"""The list of leads: everything that it shows stands in its address."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import HttpResponse
-from django.utils.translation import gettext as _
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _, gettext_lazy
 from django.views.decorators.http import require_safe
+from django_htmx.http import push_url
 
 from agenticos import paging
 from agenticos.htmx import render_page
 from leads import scoring
-from leads.filters import NO_BAND, LeadFilter
-from leads.models import Band, Icp, LeadScore
+from leads.filters import NO_BAND, LeadFilter, Scored
+from leads.layout import (
+    COLUMNS,
+    SORTS,
+    Layout,
+    band_of,
+    canonical,
+    in_view,
+    narrowed,
+    order_of,
+)
+from leads.models import Band, Icp, LeadScore, SavedView
+from leads.segments import FIELDS, OF_KIND, OPERATORS, Rule, source_label
+from leads.viewing import may_change, views_for
 from leads.views.shared import evidence_of
 from tenants.http import TenantRequest, requires
 from tenants.roles import can
 
 # No count goes further than this; a larger one is shown as "10,000+".
 COUNT_LIMIT = 10_000
+# Views that everybody has: name, and the canonical query of each.
+READY_VIEWS: dict[str, tuple[Promise, str]] = {
+    "": (gettext_lazy("All leads"), ""),
+    "fresh": (gettext_lazy("Hot, not written to"), "band=HOT&messaged=no&suppressed=no"),
+    "new": (gettext_lazy("New this week"), "f=added&o=within&v=7&u=&sort=newest"),
+    "stopped": (gettext_lazy("Do not contact"), "suppressed=yes&sort=newest"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +52,7 @@ class LeadRow:
     reason: str
     ineligible: str
     message: Any
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,35 +72,124 @@ class Chip:
         return min(self.count, COUNT_LIMIT)
 
 
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """A view as a link. `saved` is the row behind it; ready-made ones have none."""
+
+    key: str
+    label: str
+    query: str
+    saved: SavedView | None = None
+
+    @property
+    def link(self) -> str:
+        return "?" + "&".join(filter(None, [urlencode({"view": self.key}), self.query]))
+
+
 @requires("leads.view")
 @require_safe
 def lead_list(request: TenantRequest) -> HttpResponse:
-    """Leads by score, best first; leads that have no score yet are a chip of their own."""
+    """A page of leads; a change of filter, order or columns answers the part alone."""
     tenant = request.tenant
     icp = Icp.objects.filter(tenant=tenant).first()
     found = LeadFilter(request.GET, tenant=tenant)
-    leads = tenant.leads.scored_under(icp.live_id if icp else 0)
-    narrowed = found.narrow(leads)
-    band = found.band_chosen or ("" if icp else NO_BAND)
-    order = ("pk",) if band == NO_BAND else ("-total", "pk")
-    page = paging.page(
-        found.in_band(narrowed, band),
-        order,
-        after=request.GET.get("after", ""),
-        before=request.GET.get("before", ""),
-    )
+    layout = Layout.read(request.GET)
+    sort = SORTS[layout.sort]
+    leads = in_view(found, sort, icp)
+    if "tags" in layout.columns:
+        leads = leads.prefetch_related("tags")
+    cursors = {name: request.GET.get(name, "") for name in ("after", "before")}
+    order = order_of(found, sort, icp)
+    page = paging.page(leads, order, after=cursors["after"], before=cursors["before"])
+    chips = _chips(narrowed(found, sort, icp)) if icp else []
+    found.offer(list(tenant.campaigns.order_by("-pk").values_list("pk", "name")[:200]))
+    query = canonical(found, layout)
+    tabs = _tabs(request)
+    tab = tabs.get(request.GET.get("view", ""), tabs[""])
     context = {
         "filter": found,
-        "band": band,
-        "chips": _chips(narrowed) if icp else [],
+        "layout": layout,
+        "query": query,
+        "band": band_of(found, icp),
+        "chips": chips,
+        "total": _total(chips, found, layout, leads),
         "page": page,
-        "rows": _rows(request, page.rows, icp),
+        "rows": _rows(request, page.rows, icp, layout),
         "any": bool(page.rows) or tenant.leads.exists(),
+        "columns": [(name, COLUMNS[name]) for name in layout.columns],
+        "chooser": _chooser(layout),
+        "sorts": SORTS.items(),
+        "rules": [
+            (rule.sentence(), _link(tab, found.without(rule), layout)) for rule in found.rules
+        ],
+        "builder": [*found.rules, Rule("", "")],
+        "fields": FIELDS.items(),
+        "operators": OPERATORS.items(),
+        "of_kind": {kind: " ".join(names) for kind, names in OF_KIND.items()},
+        "tab": tab,
+        "tabs": [each for each in tabs.values() if each.saved is None or each.saved.pinned],
+        "more": [each for each in tabs.values() if each.saved and not each.saved.pinned],
+        "changed": query != tab.query,
+        "may_change": bool(tab.saved and may_change(tab.saved, request.membership)),
+        "kept": _kept(tab, found, layout),
+        "campaign_query": _for_campaign(found),
     }
-    return render_page(request, "leads/list.html", context, parts=["leads"])
+    response = render_page(request, "leads/list.html", context, parts=["leads"])
+    if request.htmx.target == "leads":
+        # What the forms send has empty fields in it; the address shows the one spelling.
+        parts = [("view", tab.key), *(pair for pair in cursors.items())]
+        words = filter(None, [urlencode([pair for pair in parts if pair[1]]), query])
+        response = push_url(response, f"{request.path}?{'&'.join(words)}".rstrip("?"))
+    return response
 
 
-def _chips(leads: Any) -> list[Chip]:
+def _tabs(request: TenantRequest) -> dict[str, Tab]:
+    ready = [Tab(key, str(label), query) for key, (label, query) in READY_VIEWS.items()]
+    saved = [
+        Tab(str(view.pk), view.name, view.query, view)
+        for view in views_for(request.tenant, request.user)[:100]
+    ]
+    return {tab.key: tab for tab in [*ready, *saved]}
+
+
+def _link(tab: Tab, filters: list[tuple[str, str]], layout: Layout) -> str:
+    pairs = [("view", tab.key)] if tab.key else []
+    return "?" + urlencode([*pairs, *filters, *layout.pairs()])
+
+
+def _kept(tab: Tab, found: LeadFilter, layout: Layout) -> dict[str, list[tuple[str, str]]]:
+    """What each form of the page must send along, since the others hold it."""
+    view = [("view", tab.key)] if tab.key else []
+    typed = [pair for pair in found.pairs() if pair[0] in ("match", "f", "o", "v", "u")]
+    quick = [pair for pair in found.pairs() if pair not in typed]
+    look = layout.pairs()
+    return {
+        "quick": [
+            *view,
+            *(pair for pair in quick if pair[0] == "band"),
+            *typed,
+            *(pair for pair in look if pair[0] != "sort"),
+        ],
+        "typed": [*view, *quick, *look],
+        "columns": [*view, *quick, *typed, *(pair for pair in look if pair[0] != "c")],
+    }
+
+
+def _for_campaign(found: LeadFilter) -> str:
+    """The filter as the query of a new campaign's page; '' when its audience cannot say it all."""
+    pairs = dict(found.pairs())
+    if not pairs or set(pairs) - {"band", "tag"} or found.band_chosen in (Band.NURTURING, NO_BAND):
+        return ""
+    return urlencode([("bands" if name == "band" else name, text) for name, text in pairs.items()])
+
+
+def _chooser(layout: Layout) -> list[tuple[str, Any, bool]]:
+    """All columns: those that are shown first, in their order."""
+    hidden = [name for name in COLUMNS if name not in layout.columns]
+    return [(name, COLUMNS[name], name in layout.columns) for name in [*layout.columns, *hidden]]
+
+
+def _chips(leads: Scored) -> list[Chip]:
     chips = []
     for value, label in [*Band.choices, (NO_BAND, _("Not scored"))]:
         some = LeadFilter.in_band(leads, value).order_by()[: COUNT_LIMIT + 1]
@@ -85,14 +197,30 @@ def _chips(leads: Any) -> list[Chip]:
     return chips if chips[-1].count else chips[:-1]
 
 
-def _rows(request: TenantRequest, leads: list[Any], icp: Icp | None) -> list[LeadRow]:
+def _total(chips: list[Chip], found: LeadFilter, layout: Layout, leads: Scored) -> Chip:
+    """How many leads the pages show together, out of what was counted already."""
+    if not chips:
+        return Chip("", "", leads.order_by()[: COUNT_LIMIT + 1].count())
+    chosen = found.band_chosen
+    scored = SORTS[layout.sort].scored
+    counted = [
+        chip.count
+        for chip in chips
+        if chip.value == chosen or (not chosen and not (scored and chip.value == NO_BAND))
+    ]
+    return Chip(chosen, "", sum(counted))
+
+
+def _rows(
+    request: TenantRequest, leads: list[Any], icp: Icp | None, layout: Layout
+) -> list[LeadRow]:
     keys = [lead.pk for lead in leads]
     lines: dict[int, Any] = {}
-    if icp is not None:
+    if icp is not None and "reason" in layout.columns:
         scores = LeadScore.objects.filter(version_id=icp.live_id, lead_id__in=keys)
         lines = dict(scores.values_list("lead_id", "breakdown"))
     newest: dict[int, Any] = {}
-    if can(request.membership, "campaigns.view"):
+    if "message" in layout.columns and can(request.membership, "campaigns.view"):
         sent = request.tenant.messages.filter(lead_id__in=keys).order_by("pk")
         newest = {row.lead_id: row for row in sent.select_related("campaign").defer("text")}
     return [
@@ -101,6 +229,7 @@ def _rows(request: TenantRequest, leads: list[Any], icp: Icp | None) -> list[Lea
             _top_reason(lines.get(lead.pk)),
             str(scoring.INELIGIBLE.get(lead.ineligible_reason or "", "")),
             newest.get(lead.pk),
+            source_label(lead.source),
         )
         for lead in leads
     ]

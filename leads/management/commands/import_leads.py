@@ -5,7 +5,6 @@ Exit code 0 when every row went in, 1 when a row was refused, 2 when nothing cou
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,8 +26,6 @@ from leads.upserting import Fates, Problem
 from tenants.models import Tenant
 
 SHOWN = 10  # refused rows that are named on the terminal
-# What a spreadsheet would run as a formula; the import takes the ' off again.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 
 
 class Command(BaseCommand):
@@ -68,7 +65,7 @@ class Command(BaseCommand):
                 fates = Fates(row.created, row.updated, row.unchanged, row.rejected, row.warned)
                 refused = _problems(row)
             if options["rejects"]:
-                _write_rejects(options["rejects"], found.headers, refused)
+                _write_rejects(options["rejects"], found, refused)
             self._report(fates, refused, dry=options["dry_run"], written=options["rejects"])
         if fates.rejected:
             sys.exit(1)
@@ -225,22 +222,9 @@ def _reason(problem: Problem) -> str:
     return importing.sentence_for(problem.code, problem.params)
 
 
-def _write_rejects(file: Path, headers: list[str], refused: Iterable[Problem]) -> None:
-    """Refused rows as CSV, to be mended and imported again: line and reason stand first."""
-    # A file of rejects that was mended has them already.
-    skip = 2 if headers[:2] == ["line", "reason"] else 0
+def _write_rejects(file: Path, found: intake.Inspected, refused: Iterable[Problem]) -> None:
     try:
-        # The mark at its beginning tells spreadsheets that this is UTF-8.
-        with file.open("w", encoding="utf-8-sig", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(["line", "reason", *map(_harmless, headers[skip:])])
-            for problem in refused:
-                cells = problem.raw[skip:] if len(problem.raw) > 1 else problem.raw
-                writer.writerow([problem.line, _reason(problem), *map(_harmless, cells)])
+        with file.open("w", encoding="utf-8", newline="") as stream:
+            stream.writelines(importing.reject_lines(found.headers, refused))
     except OSError as error:
         raise CommandError(f"{file}: {error.strerror}.") from error
-
-
-def _harmless(cell: str) -> str:
-    """The cell, which a spreadsheet shows and does not run."""
-    return f"'{cell}" if cell.lstrip(" ").startswith(FORMULA) else cell
