@@ -7,6 +7,7 @@ answers, nothing leaves any more but what was marked before, and that is counted
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from django.db import transaction
@@ -14,8 +15,13 @@ from django.utils.translation import gettext as _, ngettext
 
 from agenticos.errors import Refused
 from agenticos.queue import enqueue
-from campaigns import audience, health, ledger, pacing, rendering
+from campaigns import audience, health, ledger
 from campaigns.codes import Code, sentence
+from campaigns.drafting import (
+    create_campaign as create_campaign,
+    edit_campaign as edit_campaign,
+    locked as _locked,
+)
 from campaigns.models import (
     Campaign,
     CampaignAccount,
@@ -31,104 +37,6 @@ from tenants.models import Tenant, User
 
 State = Campaign.State
 _NO_REASON = {"reason": "", "reason_sentence": "", "reason_detail": ""}
-
-
-def _locked(campaign: Campaign) -> Campaign:
-    """The campaign's row, locked, as it is now; the caller's object is brought up to date."""
-    row = (
-        Campaign.objects.select_for_update(of=("self",))
-        .select_related("tenant")
-        .get(pk=campaign.pk)
-    )
-    campaign.state = row.state
-    return row
-
-
-@transaction.atomic
-def create_campaign(
-    tenant: Tenant,
-    *,
-    name: str,
-    text: str,
-    audience: dict[str, object],
-    accounts: list[SendingAccount],
-    limit: int = 500,
-    min_score: int = 0,
-    window: dict[str, object] | None = None,
-    by: User | None,
-    now: datetime,
-) -> Campaign:
-    """Make a draft with one step. Raises Refused for a text or a window that cannot work."""
-    _check_text(text)
-    campaign = Campaign(
-        tenant=tenant,
-        name=name,
-        audience=audience,
-        limit=limit,
-        min_score=min_score,
-        window=pacing.DEFAULT_WINDOW if window is None else window,
-        created_by=by,
-    )
-    _check_window(campaign.window)
-    campaign.save()
-    CampaignCounts.objects.create(tenant=tenant, campaign=campaign)
-    Step.objects.create(tenant=tenant, campaign=campaign, body=text)
-    _set_accounts(campaign, accounts)
-    audit.record(campaign, "campaign.created", by=by)
-    return campaign
-
-
-@transaction.atomic
-def edit_campaign(
-    campaign: Campaign,
-    *,
-    name: str,
-    text: str,
-    audience: dict[str, object],
-    accounts: list[SendingAccount],
-    limit: int,
-    min_score: int,
-    window: dict[str, object],
-    by: User | None,
-    now: datetime,
-) -> None:
-    """Change a draft. Raises Refused once it has started, and for what cannot work."""
-    row = _locked(campaign)
-    if row.state != State.DRAFT:
-        raise Refused(_("Only a draft can be edited."), code="wrong_state")
-    _check_text(text)
-    _check_window(window)
-    row.name, row.audience, row.limit, row.min_score = name, audience, limit, min_score
-    row.window = window
-    row.save(update_fields=["name", "audience", "limit", "min_score", "window"])
-    Step.objects.filter(campaign=row, number=1, version=1).update(body=text)
-    CampaignAccount.objects.filter(campaign=row).delete()
-    _set_accounts(row, accounts)
-    audit.record(row, "campaign.edited", by=by)
-
-
-def _set_accounts(campaign: Campaign, accounts: list[SendingAccount]) -> None:
-    CampaignAccount.objects.bulk_create(
-        CampaignAccount(tenant_id=campaign.tenant_id, campaign=campaign, account=account)
-        for account in accounts
-    )
-
-
-def _check_text(text: str) -> None:
-    try:
-        rendering.parse(text)
-    except rendering.BadTemplate as error:
-        raise Refused(error.sentence, code="bad_template") from error
-
-
-def _check_window(window: dict[str, object]) -> None:
-    try:
-        pacing.Window.from_json(window)
-    except pacing.BadWindow as error:
-        raise Refused(
-            _("The sending hours need at least one day, and must open before they close."),
-            code="bad_window",
-        ) from error
 
 
 @transaction.atomic
@@ -289,15 +197,20 @@ def retry_message(message: Message, *, by: User | None, now: datetime) -> None:
 
 
 @transaction.atomic
-def retry_failed(campaign: Campaign, *, by: User | None, now: datetime) -> int:
-    """Send all failed messages of a campaign again; return how many."""
+def retry_failed(
+    campaign: Campaign, *, by: User | None, now: datetime, only: Collection[int] | None = None
+) -> int:
+    """Send the failed messages of a campaign again, all or `only` these ids; return how many."""
     row = _locked(campaign)
     if row.state == State.CANCELLED:
         raise Refused(
             _("The campaign was stopped, so nothing of it can be sent any more."),
             code="campaign_cancelled",
         )
-    moved = Message.objects.filter(campaign=row, state=Message.State.FAILED).update(
+    failed = Message.objects.filter(campaign=row, state=Message.State.FAILED)
+    if only is not None:
+        failed = failed.filter(pk__in=only)
+    moved = failed.update(
         state=Message.State.QUEUED,
         account=None,
         due_at=now,
@@ -316,6 +229,37 @@ def retry_failed(campaign: Campaign, *, by: User | None, now: datetime) -> int:
         ledger.count(row.pk, failed=-moved, queued=moved)
         enqueue("campaigns.tasks.send_slice")
     audit.record(row, "campaign.failed_retried", by=by, messages=moved)
+    campaign.state = row.state
+    return moved
+
+
+@transaction.atomic
+def skip_messages(
+    campaign: Campaign, *, only: Collection[int], by: User | None, now: datetime
+) -> int:
+    """Leave out these people: their queued messages are never sent. Return how many moved.
+
+    What is in flight meanwhile is not touched. Raises Refused when the campaign was stopped.
+    """
+    row = _locked(campaign)
+    if row.state == State.CANCELLED:
+        raise Refused(
+            _("The campaign was stopped, so nothing of it can be sent any more."),
+            code="campaign_cancelled",
+        )
+    queued = Message.objects.filter(campaign=row, pk__in=only, state=Message.State.QUEUED)
+    held = list(queued.filter(lead__first_touch_by__isnull=False).values_list("id", flat=True))
+    moved = queued.update(
+        state=Message.State.SKIPPED,
+        reason=Code.SKIPPED_BY_PERSON,
+        sentence="",
+        error="",
+        resolved_by=by,
+        updated_at=now,
+    )
+    ledger.release_touch(held)
+    ledger.count(row.pk, queued=-moved, skipped=moved)
+    audit.record(row, "campaign.messages_skipped", by=by, messages=moved)
     campaign.state = row.state
     return moved
 

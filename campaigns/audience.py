@@ -26,16 +26,22 @@ def floor(campaign: Campaign, version: IcpVersion) -> int:
     return max(campaign.min_score, int(version.config["thresholds"]["cold"]))
 
 
-def matching(campaign: Campaign, version: IcpVersion) -> Any:
-    """The scores of the leads that the filter finds, eligible and high enough, best first."""
+def chosen(campaign: Campaign, version: IcpVersion) -> Any:
+    """The scores of all leads of the filter's bands and lists, whatever their score and gates."""
     wanted = campaign.audience
-    scores = LeadScore.objects.filter(
-        version=version, eligible=True, total__gte=floor(campaign, version)
-    )
+    scores = LeadScore.objects.filter(version=version)
     if bands := wanted.get("bands"):
         scores = scores.filter(band__in=bands)
     if tag := wanted.get("tag"):
         scores = scores.filter(lead__tags__name=tag)
+    if source := wanted.get("source"):
+        scores = scores.filter(lead__source=source)
+    return scores
+
+
+def matching(campaign: Campaign, version: IcpVersion) -> Any:
+    """The scores of the leads that the filter finds, eligible and high enough, best first."""
+    scores = chosen(campaign, version).filter(eligible=True, total__gte=floor(campaign, version))
     return scores.order_by("-total", "lead_id")
 
 

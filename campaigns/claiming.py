@@ -34,7 +34,7 @@ from campaigns.ledger import (
     take_allowance,
     used_by,
 )
-from campaigns.models import CampaignAccount, Message, SendingAccount, Step
+from campaigns.models import CampaignAccount, CampaignCounts, Message, SendingAccount, Step
 from leads.models import Icp
 from tenants.models import Tenant
 
@@ -123,7 +123,7 @@ def claim(
     doors = {
         pk: gate(Facts(campaign=campaign_facts(row, tenant)), now) for pk, row in campaigns.items()
     }
-    open_ids = [pk for pk, decision in doors.items() if decision is ALLOW]
+    open_ids = _by_turn([pk for pk, decision in doors.items() if decision is ALLOW])
     version_id = Icp.objects.values_list("live_id", flat=True).first()
     skipped: list[tuple[int, int, str, str]] = []
     taken: list[tuple[Due, SendingAccount, str]] = []
@@ -279,6 +279,18 @@ def _due_rows(
     )
     width = len(_OF_ROW)
     return [Due._make((*row[:width], Profile._make(row[width:]))) for row in rows]
+
+
+def _by_turn(campaign_ids: list[int]) -> list[int]:
+    """Campaigns that share accounts take turns: the one that was worked for longest ago first."""
+    if len(campaign_ids) < 2:
+        return campaign_ids
+    worked = dict(
+        CampaignCounts.objects.filter(campaign__in=campaign_ids).values_list(
+            "campaign_id", "worked_at"
+        )
+    )
+    return sorted(campaign_ids, key=lambda pk: (worked.get(pk) or _never, pk))
 
 
 def _in_turn(able: Sequence[int], accounts: dict[int, SendingAccount]) -> deque[int]:

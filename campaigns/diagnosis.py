@@ -2,32 +2,78 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext, gettext as _, gettext_lazy
 
-from campaigns import audience, ledger, rendering
+from campaigns import fixes, ledger, planning, rendering
 from campaigns.codes import Code, sentence
 from campaigns.facts import account_facts, campaign_facts, values_of
-from campaigns.gates import ALLOW, Decision, Facts, LeadFacts, Verdict, gate, lead_gate
-from campaigns.models import Campaign, CampaignCounts, SendingAccount, Step
+from campaigns.fixes import Fix
+from campaigns.gates import (
+    ALLOW,
+    CampaignFacts,
+    Decision,
+    Facts,
+    Gate,
+    LeadFacts,
+    Verdict,
+    account_checks,
+    campaign_checks,
+    gate,
+)
+from campaigns.models import Campaign, CampaignCounts, Message, SendingAccount, Step
+from campaigns.reach import AudienceSummary, Reach
 from leads.models import Icp, Lead, LeadScore
 from tenants.models import Tenant
+
+GATE_NAMES: dict[Gate, Promise | str] = {
+    Gate.TENANT: gettext_lazy("The workspace is not stopped"),
+    Gate.CAMPAIGN: gettext_lazy("The campaign runs"),
+    Gate.WINDOW: gettext_lazy("It is within the sending hours"),
+    Gate.ACCOUNT: gettext_lazy("An account is able to send"),
+    Gate.DAY_CAP: gettext_lazy("The daily cap leaves room"),
+    Gate.HOUR_CAP: gettext_lazy("The hourly cap leaves room"),
+    Gate.GAP: gettext_lazy("The pause after the last message is over"),
+    Gate.DUE: gettext_lazy("A message is due"),
+    Gate.OUTCOME: gettext_lazy("No outcome waits for a person"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The first gate that holds a campaign back; kind `ok` when nothing does."""
+    """The first gate that holds something back; kind `ok` when nothing does.
+
+    Of a message also `skip` (a final gate will rule it out) and `done` (nothing comes any more).
+    """
 
     code: str
     sentence: str
-    kind: str  # "ok", "wait", "blocked"
+    kind: str  # "ok", "wait", "blocked", "skip", "done"
     until: datetime | None = None
     detail: str = ""
+    fix: Fix | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GateLine:
+    """One gate's answer: `ok`, `wait`, `blocked`, or `idle` when it holds nothing up."""
+
+    gate: Gate
+    kind: str
+    code: str = ""
+    sentence: str = ""
+    until: datetime | None = None
+    who: str = ""  # the account that was asked
+    fix: Fix | None = None
+    first: bool = False
+
+    @property
+    def name(self) -> str:
+        return str(GATE_NAMES[self.gate])
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +95,12 @@ class AccountStatus:
     def hour_cap(self) -> int:
         return self.account.hour_cap
 
+    @property
+    def free_today(self) -> int:
+        """What its daily cap leaves; 0 while it cannot send at all."""
+        active = self.account.state == SendingAccount.State.ACTIVE
+        return max(0, self.day_cap - self.used_day) if active else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Preview:
@@ -57,15 +109,6 @@ class Preview:
     lead: Lead
     text: str
     missing: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AudienceSummary:
-    """Who a draft would write to, and who of the matching leads is left out for which reason."""
-
-    total: int
-    by_band: dict[str, int]
-    left_out: dict[str, int]
 
 
 # A pause between two messages that is shorter is the pace of sending, not a wait to tell of.
@@ -119,7 +162,13 @@ def _code(account: SendingAccount, decision: Decision) -> str:
 
 
 def diagnose(campaign: Campaign, now: datetime) -> Diagnosis:
-    """Why nothing leaves right now, by the very gates that the worker asks."""
+    """Why nothing leaves right now, by the very gates that the worker asks; and what to do."""
+    found = _diagnose(campaign, now)
+    fix = fixes.fix_for(found.code, tenant=campaign.tenant, campaign=campaign)
+    return replace(found, fix=fix) if found.kind in ("wait", "blocked") else found
+
+
+def _diagnose(campaign: Campaign, now: datetime) -> Diagnosis:
     if campaign.state in _AT_REST:
         return Diagnosis("", str(_AT_REST[campaign.state]), "ok")
     decision = gate(Facts(campaign=campaign_facts(campaign, campaign.tenant)), now)
@@ -178,60 +227,193 @@ def previews(campaign: Campaign, count: int = 3) -> list[Preview]:
 
 
 def _first_leads(campaign: Campaign, count: int) -> list[Lead]:
-    if campaign.audience.get("kind") == "handles":
-        return list(Lead.objects.filter(handle__in=audience.handles(campaign)[:count]))
-    icp = Icp.objects.select_related("live").first()
-    if icp is None:
-        return []
-    scores = audience.writable(
-        audience.matching(campaign, icp.live), campaign.tenant, timezone.now()
-    )
-    return [score.lead for score in scores.select_related("lead")[:count]]
+    """The first who get a message; where nobody does, the first whose data is not enough."""
+    reach = Reach.of(campaign, timezone.now())
+    found = list(reach.scores()[:count]) or list(reach.scores(reason=Code.MISSING_VARIABLE)[:count])
+    return [score.lead for score in found]
 
 
 def audience_summary(campaign: Campaign) -> AudienceSummary:
     """Count a draft's audience by band, and those left out by reason."""
-    now = timezone.now()
-    tenant: Tenant = campaign.tenant
-    icp = Icp.objects.select_related("live").first()
-    if icp is None:
-        return AudienceSummary(0, {}, {})
-    if campaign.audience.get("kind") == "handles":
-        return _summary_of_handles(campaign, icp, now)
-    matching = audience.matching(campaign, icp.live)
-    chosen = audience.writable(matching, tenant, now)[: campaign.limit]
-    bands = Counter(chosen.values_list("band", flat=True))
-    left_out: dict[str, int] = {}
-    suppressed = matching.filter(lead__suppressed_at__isnull=False).count()
-    if suppressed:
-        left_out[Code.SUPPRESSED] = suppressed
-    recent = matching.filter(lead__suppressed_at=None).count() - (
-        audience.writable(matching, tenant, now).count()
-    )
-    if recent:
-        left_out[Code.CONTACT_POLICY_GAP] = recent
-    return AudienceSummary(sum(bands.values()), dict(bands), left_out)
+    return Reach.of(campaign, timezone.now()).summary()
 
 
-def _summary_of_handles(campaign: Campaign, icp: Icp, now: datetime) -> AudienceSummary:
-    """Handles given by hand, as the gates would judge each lead now; new ones have no score yet."""
+# --- One message, one account -------------------------------------------------------------------
+
+
+def diagnose_message(message: Message, now: datetime) -> Diagnosis:
+    """What happens next with one message, when, and what holds it, by the worker's own gates.
+
+    `until` is when the gate opens, or about when its turn comes. For a row that is done, why it
+    ended as it did. Reads the same few rows whatever the size of the campaign.
+    """
+    if message.state != Message.State.QUEUED:
+        return _settled(message)
+    campaign = Campaign.objects.select_related("tenant").get(pk=message.campaign_id)
     rules = campaign_facts(campaign, campaign.tenant)
-    wanted = audience.handles(campaign)
-    scores = LeadScore.objects.filter(version=icp.live, lead__handle__in=wanted)
-    bands: Counter[str] = Counter()
-    left_out: Counter[str] = Counter()
-    for score in scores.select_related("lead"):
-        lead = LeadFacts(
-            suppressed=score.lead.suppressed_at is not None,
-            total=score.total,
-            band=score.band,
-            eligible=score.eligible,
-            touched_at=score.lead.first_touch_at,
-        )
-        if code := lead_gate(lead, rules, now).code:
-            left_out[code] += 1
-        else:
-            bands[score.band] += 1
-    if unscored := len(wanted) - bands.total() - left_out.total():
-        left_out[Code.NOT_SCORED] = unscored
-    return AudienceSummary(bands.total(), dict(bands), dict(left_out))
+    senders = [
+        account_facts(status.account, campaign.tenant, status.used_day, status.used_hour)
+        for status in accounts_of(campaign, now)
+        if message.account_id in (None, status.account.pk)
+    ]
+    able = [facts for facts in senders if facts.state == "active"]
+    decision = gate(Facts(campaign=rules), now)
+    if decision.verdict is Verdict.BLOCK:
+        return _decided(decision, campaign)
+    fate = gate(Facts(rules=rules, lead=_lead_facts(message)), now)
+    if fate.verdict is Verdict.SKIP:
+        return _decided(fate, campaign)
+    if not able:
+        return _decided(Decision(Verdict.BLOCK, Code.NO_ELIGIBLE_ACCOUNT), campaign)
+    if decision is ALLOW:
+        decision = _soonest([gate(Facts(account=facts), now) for facts in able])
+    if decision is ALLOW:
+        decision = gate(Facts(due_at=message.due_at), now)
+    if decision is ALLOW:
+        decision = Decision(Verdict.WAIT, Code.FAIR_SHARE_TURN)
+    at = planning.expected_at(message, campaign, now)
+    found = _decided(decision, campaign)
+    later = at if at and at > (found.until or now) else found.until
+    return replace(found, until=later)
+
+
+def diagnose_account(account: SendingAccount, now: datetime) -> Diagnosis:
+    """Why an account does not send right now, until when, and what to do; `ok` when it may."""
+    tenant: Tenant = account.tenant
+    used = ledger.used_by([account.pk], tenant, {account.pk: account}, now)[account.pk]
+    facts = account_facts(account, tenant, *used)
+    stop = CampaignFacts("running", _is_stopped(tenant), None, tenant.zone)
+    decision = gate(Facts(campaign=stop, account=facts), now)
+    if decision is ALLOW:
+        return Diagnosis("", _("It may send now."), "ok")
+    fix = fixes.fix_for(decision.code, tenant=tenant, account=account)
+    if decision.verdict is Verdict.WAIT:
+        return replace(_waits(decision), fix=fix)
+    text, code = sentence(str(decision.code)), str(decision.code)
+    if decision.code is not Code.TENANT_STOP and account.block_code:
+        text, code = account.why, account.block_code
+    return Diagnosis(code, text, "blocked", detail=account.block_detail, fix=fix)
+
+
+def _is_stopped(tenant: Tenant) -> bool:
+    return tenant.stopped_at is not None or tenant.suspended_at is not None
+
+
+def _settled(message: Message) -> Diagnosis:
+    """Of a message that no gate is asked about any more, or not yet again."""
+    campaign = Campaign.objects.select_related("tenant").get(pk=message.campaign_id)
+    text = message.why or str(message.get_state_display())
+    if message.state == Message.State.CLAIMED:
+        return Diagnosis("", _("It is being sent right now."), "ok")
+    if message.state == Message.State.UNKNOWN:
+        code = Code.OUTCOME_UNKNOWN
+        fix = fixes.fix_for(code, tenant=campaign.tenant, campaign=campaign)
+        return Diagnosis(code, message.why or sentence(code), "blocked", fix=fix)
+    return Diagnosis(message.reason, text, "done", detail=message.error)
+
+
+def _lead_facts(message: Message) -> LeadFacts:
+    """What the gates need of a message's lead, as the claim sees it."""
+    lead = Lead.objects.get(pk=message.lead_id)
+    icp = Icp.objects.filter(tenant=message.tenant_id).first()
+    score = LeadScore.objects.filter(version=icp.live_id if icp else 0, lead=lead.pk).first()
+    missing: tuple[str, ...] = ()
+    if not message.text:
+        step = Step.objects.filter(
+            campaign=message.campaign_id, number=message.step_number, version=message.step_version
+        ).first()
+        values = values_of(lead)
+        missing = rendering.render(step.body, values, seed=message.key).missing if step else ()
+    by_other = message.step_number == 1 and lead.first_touch_by != message.pk
+    return LeadFacts(
+        suppressed=lead.suppressed_at is not None,
+        total=score.total if score else None,
+        band=score.band if score else "",
+        eligible=bool(score and score.eligible),
+        touched_at=lead.first_touch_at if by_other else None,
+        missing=missing,
+    )
+
+
+def _decided(decision: Decision, campaign: Campaign) -> Diagnosis:
+    """A decision in words, with what a person can do about it."""
+    kinds = {Verdict.WAIT: "wait", Verdict.BLOCK: "blocked", Verdict.SKIP: "skip"}
+    code = str(decision.code)
+    text = sentence(code)
+    if decision.verdict is Verdict.BLOCK and campaign.why and code != Code.TENANT_STOP:
+        text = campaign.why
+    fix = fixes.fix_for(decision.code, tenant=campaign.tenant, campaign=campaign)
+    kind = kinds[decision.verdict]
+    return Diagnosis(code, text, kind, decision.until, decision.detail, fix)
+
+
+def _soonest(decisions: list[Decision]) -> Decision:
+    """Of several accounts' answers the one that counts: whoever may send, or may send first."""
+    far = datetime.max.replace(tzinfo=UTC)
+    return min(decisions, key=lambda one: (one is not ALLOW, one.until or far))
+
+
+# --- All gates ----------------------------------------------------------------------------------
+
+
+def all_gates(campaign: Campaign, now: datetime) -> list[GateLine]:
+    """Every gate in the order in which it is asked, with its answer; the first in the way marked.
+
+    The accounts' gates are those of the account that may send first.
+    """
+    tenant = campaign.tenant
+    lines = [
+        _line(name, decision, campaign)
+        for name, decision in campaign_checks(campaign_facts(campaign, tenant), now)
+    ]
+    if campaign.why and lines[1].kind == "blocked":
+        lines[1] = replace(lines[1], code=campaign.reason, sentence=campaign.why)
+    statuses = accounts_of(campaign, now)
+    facts = [
+        account_facts(status.account, tenant, status.used_day, status.used_hour)
+        for status in statuses
+    ]
+    able = [(one, f"@{s.account.handle}") for one, s in zip(facts, statuses, strict=True)]
+    able = [pair for pair in able if pair[0].state == "active"]
+    if not able:
+        none = Decision(Verdict.BLOCK, Code.NO_ELIGIBLE_ACCOUNT)
+        lines.append(_line(Gate.ACCOUNT, none, campaign))
+    else:
+        first = _soonest([gate(Facts(account=one), now) for one, _ in able])
+        best, who = next(pair for pair in able if gate(Facts(account=pair[0]), now) == first)
+        lines += [
+            replace(_line(name, decision, campaign), who=who)
+            for name, decision in account_checks(best, now)
+        ]
+    lines += _rows_lines(campaign, now)
+    place = next((n for n, line in enumerate(lines) if line.kind not in ("ok", "idle")), None)
+    if place is not None and campaign.state not in _AT_REST:
+        lines[place] = replace(lines[place], first=True)
+    return lines
+
+
+def _rows_lines(campaign: Campaign, now: datetime) -> list[GateLine]:
+    """The gates of the rows: when the next is due, and what waits for a person."""
+    due = ledger.next_due([campaign.pk]).get(campaign.pk)
+    counts = CampaignCounts.objects.filter(campaign=campaign).first()
+    line = _line(Gate.DUE, gate(Facts(due_at=due), now) if due else ALLOW, campaign)
+    if due is None:
+        line = replace(line, kind="idle", sentence=_("Nothing is queued."))
+    lines = [line]
+    if counts and counts.unknown:
+        unknown = Decision(Verdict.BLOCK, Code.OUTCOME_UNKNOWN)
+        # It holds nobody else up while there is something to send.
+        line = _line(Gate.OUTCOME, unknown, campaign)
+        lines.append(replace(line, kind="idle") if counts.open else line)
+    else:
+        lines.append(_line(Gate.OUTCOME, ALLOW, campaign))
+    return lines
+
+
+def _line(name: Gate, decision: Decision, campaign: Campaign) -> GateLine:
+    if decision is ALLOW:
+        return GateLine(name, "ok")
+    fix = fixes.fix_for(decision.code, tenant=campaign.tenant, campaign=campaign)
+    kind = "wait" if decision.verdict is Verdict.WAIT else "blocked"
+    code = str(decision.code)
+    return GateLine(name, kind, code, sentence(code), decision.until, fix=fix)

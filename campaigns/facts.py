@@ -23,6 +23,17 @@ def campaign_facts(campaign: Campaign, tenant: Tenant) -> CampaignFacts:
     )
 
 
+def pace_of(account: SendingAccount) -> pacing.Pace:
+    """The account's limits."""
+    return pacing.Pace(
+        day_cap=account.day_cap,
+        hour_cap=account.hour_cap,
+        gap_min_s=account.gap_min_s,
+        gap_max_s=account.gap_max_s,
+        jitter_percent=account.jitter_percent,
+    )
+
+
 def account_facts(
     account: SendingAccount, tenant: Tenant, used_day: int, used_hour: int
 ) -> AccountFacts:
@@ -31,13 +42,7 @@ def account_facts(
         state=account.state,
         block_code=account.block_code,
         free_at=account.free_at,
-        pace=pacing.Pace(
-            day_cap=account.day_cap,
-            hour_cap=account.hour_cap,
-            gap_min_s=account.gap_min_s,
-            gap_max_s=account.gap_max_s,
-            jitter_percent=account.jitter_percent,
-        ),
+        pace=pace_of(account),
         used_day=used_day,
         used_hour=used_hour,
         zone=account.zone(tenant),

@@ -5,6 +5,7 @@ Worker, pages, API and forecast all ask `gate`; so what a page says is what the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -92,40 +93,72 @@ class Facts:
     rules: CampaignFacts | None = None
 
 
+class Gate(StrEnum):
+    """The gates by name, in the order in which they are asked."""
+
+    TENANT = "tenant"
+    CAMPAIGN = "campaign"
+    WINDOW = "window"
+    ACCOUNT = "account"
+    DAY_CAP = "day_cap"
+    HOUR_CAP = "hour_cap"
+    GAP = "gap"
+    LEAD = "lead"
+    DUE = "due"
+    OUTCOME = "outcome"
+
+
+def campaign_checks(campaign: CampaignFacts, now: datetime) -> Iterator[tuple[Gate, Decision]]:
+    """The tenant stop, the campaign's state and its window, one after the other."""
+    stop = Decision(Verdict.BLOCK, Code.TENANT_STOP)
+    yield Gate.TENANT, stop if campaign.tenant_stopped else ALLOW
+    if campaign.state == "running":
+        yield Gate.CAMPAIGN, ALLOW
+    else:
+        paused = campaign.state == "paused"
+        code = Code.CAMPAIGN_PAUSED if paused else Code.CAMPAIGN_NOT_RUNNING
+        yield Gate.CAMPAIGN, Decision(Verdict.BLOCK, code)
+    opens = campaign.window.next_open(now, campaign.zone) if campaign.window else now
+    yield (
+        Gate.WINDOW,
+        Decision(Verdict.WAIT, Code.OUTSIDE_WINDOW, opens) if opens > now else ALLOW,
+    )
+
+
+def account_checks(account: AccountFacts, now: datetime) -> Iterator[tuple[Gate, Decision]]:
+    """The account's health, its daily and hourly cap, and the pause after its last message."""
+    if account.state == "active":
+        yield Gate.ACCOUNT, ALLOW
+    else:
+        invalid = account.block_code == "session_invalid"
+        code = Code.SESSION_INVALID if invalid else Code.ACCOUNT_BLOCKED
+        yield Gate.ACCOUNT, Decision(Verdict.BLOCK, code)
+    full = account.used_day >= account.pace.day_cap
+    until = pacing.next_day(now, account.zone) if full else None
+    yield Gate.DAY_CAP, Decision(Verdict.WAIT, Code.ACCOUNT_DAILY_CAP, until) if full else ALLOW
+    full = account.used_hour >= account.pace.hour_cap
+    until = pacing.next_hour(now, account.zone) if full else None
+    yield Gate.HOUR_CAP, Decision(Verdict.WAIT, Code.ACCOUNT_HOURLY_CAP, until) if full else ALLOW
+    if account.free_at and account.free_at > now:
+        code = Code.BACK_OFF if account.slowed else Code.MINIMUM_GAP
+        yield Gate.GAP, Decision(Verdict.WAIT, code, account.free_at)
+    else:
+        yield Gate.GAP, ALLOW
+
+
+def first_against(checks: Iterator[tuple[Gate, Decision]]) -> Decision:
+    """The first decision that is not ALLOW; the gates behind it are not asked."""
+    return next((decision for _, decision in checks if decision is not ALLOW), ALLOW)
+
+
 def campaign_gate(campaign: CampaignFacts, now: datetime) -> Decision:
-    """The tenant stop, the campaign's state and its window."""
-    if campaign.tenant_stopped:
-        return Decision(Verdict.BLOCK, Code.TENANT_STOP)
-    if campaign.state == "paused":
-        return Decision(Verdict.BLOCK, Code.CAMPAIGN_PAUSED)
-    if campaign.state != "running":
-        return Decision(Verdict.BLOCK, Code.CAMPAIGN_NOT_RUNNING)
-    if campaign.window:
-        opens = campaign.window.next_open(now, campaign.zone)
-        if opens > now:
-            return Decision(Verdict.WAIT, Code.OUTSIDE_WINDOW, opens)
-    return ALLOW
+    """The first reason of tenant and campaign against sending now."""
+    return first_against(campaign_checks(campaign, now))
 
 
 def account_gate(account: AccountFacts, now: datetime) -> Decision:
-    """The account's health, its daily and hourly cap, and the pause after its last message."""
-    if account.state != "active":
-        code = (
-            Code.SESSION_INVALID
-            if account.block_code == "session_invalid"
-            else Code.ACCOUNT_BLOCKED
-        )
-        return Decision(Verdict.BLOCK, code)
-    if account.used_day >= account.pace.day_cap:
-        until = pacing.next_day(now, account.zone)
-        return Decision(Verdict.WAIT, Code.ACCOUNT_DAILY_CAP, until)
-    if account.used_hour >= account.pace.hour_cap:
-        until = pacing.next_hour(now, account.zone)
-        return Decision(Verdict.WAIT, Code.ACCOUNT_HOURLY_CAP, until)
-    if account.free_at and account.free_at > now:
-        code = Code.BACK_OFF if account.slowed else Code.MINIMUM_GAP
-        return Decision(Verdict.WAIT, code, account.free_at)
-    return ALLOW
+    """The first reason of the account against sending now."""
+    return first_against(account_checks(account, now))
 
 
 def lead_gate(lead: LeadFacts, rules: CampaignFacts, now: datetime) -> Decision:

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from agenticos.leasing import Lease, Leased
 from agenticos.states import Stateful
 from campaigns.codes import sentence
+from campaigns.texts import Template as Template, TemplateVersion as TemplateVersion
 from integrations.models import Connection
 from leads.models import IcpVersion, Lead
 from tenants.models import Tenant, User, check_time_zone
@@ -120,28 +121,6 @@ class AccountUsage(TenantOwned):
         return f"{self.period}: {self.used}"
 
 
-class Template(TenantOwned):
-    """A text of the library, for campaigns to begin with."""
-
-    tenant = models.ForeignKey(
-        Tenant, on_delete=models.CASCADE, related_name="templates", db_index=False
-    )
-    name = models.CharField(_("name"), max_length=80)
-    body = models.TextField(_("text"))
-    updated_at = models.DateTimeField(auto_now=True)
-
-    class Meta(TenantOwned.Meta):
-        verbose_name = _("template")
-        verbose_name_plural = _("templates")
-        constraints = [
-            *TenantOwned.Meta.constraints,
-            models.UniqueConstraint(fields=["tenant", "name"], name="template_name"),
-        ]
-
-    def __str__(self) -> str:
-        return self.name
-
-
 class Campaign(Stateful, Lease, TenantOwned):
     """An audience, a sequence of texts, accounts and a pace."""
 
@@ -171,12 +150,14 @@ class Campaign(Stateful, Lease, TenantOwned):
         Tenant, on_delete=models.CASCADE, related_name="campaigns", db_index=False
     )
     name = models.CharField(_("name"), max_length=120)
+    tags = models.CharField(_("tags"), max_length=200, blank=True)  # "spring, dentists"
     state = models.CharField(max_length=10, choices=State.choices, default=State.DRAFT)
     # Why it is blocked or failed: a code of campaigns/codes.py, and the provider's own words.
     reason = models.CharField(max_length=60, blank=True)
     reason_sentence = models.CharField(max_length=300, blank=True)  # English, a msgid
     reason_detail = models.CharField(max_length=300, blank=True)
-    # {"kind": "filter", "bands": […], "tag": "…"} or {"kind": "handles", "handles": […]}
+    # {"kind": "filter", "bands": […], "tag": "…", "source": "…"}, the last two if narrowed by
+    # them, or {"kind": "handles", "handles": […]}
     audience = models.JSONField(default=dict)
     limit = models.PositiveIntegerField(_("limit"), default=500)
     min_score = models.PositiveSmallIntegerField(_("minimum score"), default=0)
@@ -231,6 +212,10 @@ class Campaign(Stateful, Lease, TenantOwned):
     def why(self) -> str:
         """Why it is paused, blocked or failed, in the reader's language; "" if a person did it."""
         return sentence(self.reason, self.reason_sentence) if self.reason else ""
+
+    @property
+    def tag_list(self) -> list[str]:
+        return [tag for tag in self.tags.split(", ") if tag]
 
     @property
     def is_moving(self) -> bool:
@@ -316,6 +301,10 @@ class Step(TenantOwned):
     version = models.PositiveSmallIntegerField(default=1)
     delay_hours = models.PositiveIntegerField(_("hours after the step before"), default=0)
     body = models.TextField(_("text"))
+    # The version in the library that says the same; None for a text of its own.
+    origin = models.ForeignKey(
+        TemplateVersion, on_delete=models.SET_NULL, null=True, blank=True, related_name="steps"
+    )
 
     class Meta(TenantOwned.Meta):
         constraints = [

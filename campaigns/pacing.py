@@ -6,12 +6,14 @@ Times are aware; days and hours are those of the zone passed in. Nothing here re
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 MAX_BACK_OFF = timedelta(hours=1)
+MIDNIGHT = time(23, 59, 59, 999999)  # the end of a day, as a closing time
 DEFAULT_WINDOW = {"days": [0, 1, 2, 3, 4, 5], "from": "09:00", "to": "20:00"}
 
 
@@ -35,11 +37,7 @@ class Window:
         try:
             days = frozenset(int(day) for day in data["days"])
             opens = time.fromisoformat(data["from"])
-            closes = (
-                time(23, 59, 59, 999999)
-                if data["to"] == "24:00"
-                else time.fromisoformat(data["to"])
-            )
+            closes = MIDNIGHT if data["to"] == "24:00" else time.fromisoformat(data["to"])
         except (KeyError, TypeError, ValueError) as error:
             raise BadWindow('Expected {"days": [0-6], "from": "HH:MM", "to": "HH:MM"}.') from error
         if not days or not days <= set(range(7)) or opens >= closes:
@@ -69,6 +67,19 @@ class Window:
             if day.weekday() in self.days and opening.astimezone(UTC) > now:
                 return opening.astimezone(UTC)
         raise BadWindow("This window never opens.")
+
+    def next_close(self, now: datetime, zone: ZoneInfo) -> datetime:
+        """When the window that is open at `now` closes, in UTC.
+
+        A closing time that a change of clocks skips or repeats is the earlier of its two readings.
+
+        >>> window = Window(frozenset({0}), time(9), time(20))
+        >>> window.next_close(datetime(2026, 11, 23, 12, tzinfo=UTC), ZoneInfo("America/Sao_Paulo"))
+        datetime.datetime(2026, 11, 23, 23, 0, tzinfo=datetime.timezone.utc)
+        """
+        closing = datetime.combine(now.astimezone(zone).date(), self.closes, zone)
+        readings = (closing.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+        return min((moment for moment in readings if moment > now), default=now)
 
 
 def day_period(now: datetime, zone: ZoneInfo) -> str:
@@ -121,6 +132,19 @@ class Pace:
     @property
     def has_gap(self) -> bool:
         return self.gap_max_s > 0
+
+    @property
+    def mean_gap(self) -> timedelta:
+        """The pause that is to be expected: the jitter goes both ways alike."""
+        return timedelta(seconds=(self.gap_min_s + self.gap_max_s) / 2)
+
+    @property
+    def gap_deviation(self) -> timedelta:
+        """The standard deviation of `gap`: an even draw between the bounds times an even jitter."""
+        mean = (self.gap_min_s + self.gap_max_s) / 2
+        spread = (self.gap_max_s - self.gap_min_s) ** 2 / 12
+        jitter = (self.jitter_percent / 100) ** 2 / 3
+        return timedelta(seconds=math.sqrt(spread * (1 + jitter) + mean**2 * jitter))
 
     def gap(self, seed: str) -> timedelta:
         """The pause after a message: between the bounds, then ± the jitter.

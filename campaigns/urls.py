@@ -4,23 +4,51 @@ from __future__ import annotations
 
 from django.urls import path
 
-from campaigns.views import accounts, acts, drafts, listing, panel
+from campaigns.views import (
+    activity,
+    acts,
+    audience,
+    cloning,
+    drafts,
+    forecast,
+    gates,
+    launch,
+    leads,
+    listing,
+    panel,
+    settings_tab,
+)
 
 app_name = "campaigns"
 
 urlpatterns = [
     path("", listing.campaign_list, name="list"),
     path("new/", drafts.campaign_create, name="create"),
-    path("preview/", drafts.campaign_preview, name="preview"),
+    path("new/count/", drafts.campaign_count, name="count"),
+    path("leads/<int:pk>/next/", leads.lead_next, name="lead-next"),
     path("<int:pk>/", panel.campaign_detail, name="detail"),
+    path("<int:pk>/audience/", audience.campaign_audience, name="audience"),
+    path("<int:pk>/sequence/", panel.campaign_sequence, name="sequence"),
+    path("<int:pk>/accounts/", panel.campaign_accounts, name="accounts"),
+    path("<int:pk>/activity/", activity.campaign_activity, name="activity"),
+    path("<int:pk>/settings/", settings_tab.campaign_settings, name="settings"),
+    path("<int:pk>/settings/name/", settings_tab.campaign_rename, name="rename"),
+    path("<int:pk>/settings/pace/", settings_tab.campaign_pace, name="pace"),
     path("<int:pk>/edit/", drafts.campaign_update, name="update"),
-    path("<int:pk>/start/", acts.campaign_start, name="start"),
+    path("<int:pk>/message/", drafts.campaign_content, name="content"),
+    path("<int:pk>/message/preview/", drafts.campaign_preview, name="preview"),
+    path("<int:pk>/clone/", cloning.campaign_clone, name="clone"),
+    path("<int:pk>/export/", cloning.campaign_export, name="export"),
+    path("<int:pk>/samples/", cloning.campaign_samples, name="samples"),
+    path("<int:pk>/skip/", acts.campaign_skip, name="skip"),
+    path("<int:pk>/forecast/", forecast.campaign_forecast, name="forecast"),
+    path("<int:pk>/gates/", gates.campaign_gates, name="gates"),
+    path("<int:pk>/start/", launch.campaign_start, name="start"),
+    path("<int:pk>/start/people/", launch.launch_audience, name="launch-audience"),
     path("<int:pk>/pause/", acts.campaign_pause, name="pause"),
     path("<int:pk>/resume/", acts.campaign_resume, name="resume"),
     path("<int:pk>/stop/", acts.campaign_stop, name="stop"),
     path("<int:pk>/retry/", acts.campaign_retry, name="retry"),
     path("<int:pk>/messages/<int:message>/retry/", acts.message_retry, name="message-retry"),
     path("<int:pk>/messages/<int:message>/resolve/", acts.message_resolve, name="message-resolve"),
-    path("accounts/<int:pk>/block/", accounts.account_block, name="account-block"),
-    path("accounts/<int:pk>/unblock/", accounts.account_unblock, name="account-unblock"),
 ]

@@ -10,4 +10,10 @@ app_name = "templates"
 
 urlpatterns = [
     path("", templates.template_list, name="list"),
+    path("new/", templates.template_create, name="create"),
+    path("preview/", templates.template_preview, name="preview"),
+    path("<int:pk>/", templates.template_detail, name="detail"),
+    path("<int:pk>/edit/", templates.template_update, name="update"),
+    path("<int:pk>/archive/", templates.template_archive, name="archive"),
+    path("<int:pk>/restore/", templates.template_restore, name="restore"),
 ]

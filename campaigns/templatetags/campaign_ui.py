@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.text import capfirst
 from django.utils.translation import pgettext_lazy
 
+from campaigns.fixes import Fix
 from campaigns.forms import DAYS
 from campaigns.models import Campaign, CampaignCounts
 from leads.models import Lead
@@ -106,3 +107,9 @@ def window_days(window: dict[str, Any]) -> str:
     if len(days) > 2 and days == list(range(days[0], days[-1] + 1)):
         return f"{names[days[0]]}–{names[days[-1]]}"
     return ", ".join(names[day] for day in days)
+
+
+@register.filter
+def allowed(fix: Fix, rights: Any) -> bool:
+    """Whether the person may act where a fix leads; `rights` are those of every tenant's page."""
+    return bool(rights[fix.right.replace(".", "_", 1)])

@@ -76,7 +76,7 @@ def page(campaign, alice):
     """The rows of the campaign's page as its owner sees them."""
     client = Client()
     client.force_login(alice)
-    answer = client.get(reverse("campaigns:detail", args=["acme", campaign.pk]))
+    answer = client.get(reverse("campaigns:audience", args=["acme", campaign.pk]))
     assert answer.status_code == 200
     return answer.content.decode()
 

@@ -223,6 +223,16 @@ def test_an_empty_placeholder_without_fallback_holds_the_lead(acme, clock, wire)
     assert (row.state, row.reason, row.error) == ("skipped", Code.MISSING_VARIABLE, "city")
 
 
+def test_campaigns_take_turns_on_an_account_that_pauses(acme, clock, wire):
+    account = make_account(acme, gap_min_s=60, gap_max_s=60, jitter_percent=0)
+    first = running(acme, clock, leads=4, accounts=[account])
+    second = running(acme, clock, leads=4, accounts=[account])
+    for _ in range(4):
+        work(clock, wire, budget_s=1)
+        clock.move(60)
+    assert states(first).count("sent") == states(second).count("sent") == 2
+
+
 def test_of_two_campaigns_one_writes_first(acme, clock, wire):
     lead = make_lead(acme, "ana")
     one, two = (make_campaign(acme, state="running") for _ in range(2))

@@ -17,7 +17,9 @@ from agenticos.errors import Refused
 from agenticos.htmx import render_page
 from agenticos.questions import Question, ask
 from campaigns import actions
+from campaigns.account_forms import BlockForm
 from campaigns.models import SendingAccount
+from integrations.views.shared import ANYWHERE, decide
 from tenants.http import TenantRequest, requires
 
 
@@ -25,14 +27,30 @@ from tenants.http import TenantRequest, requires
 @require_http_methods(["GET", "HEAD", "POST"])
 def account_block(request: TenantRequest, pk: int) -> HttpResponse:
     account = get_object_or_404(request.tenant.sending_accounts, pk=pk)
+    form = BlockForm(request.POST or None)
     if request.method != "POST":
         points = (
             _("Nothing leaves through this account, in any campaign, until it is unblocked."),
             _("Its waiting messages go to the campaign's other accounts, if there are any."),
         )
         title = _("Block @%(handle)s?") % {"handle": account.handle}
-        return ask(request, Question(title, _("Block"), points, _back(request), "ban", danger=True))
-    return _account_act(request, account, actions.block_account, _("The account is blocked."))
+        question = Question(
+            title,
+            _("Block"),
+            points,
+            back(request, account),
+            "ban",
+            danger=True,
+            target=ANYWHERE,
+        )
+        return decide(request, question, form)
+    reason = form.cleaned_data["reason"] if form.is_valid() else ""
+    return account_act(
+        request,
+        account,
+        lambda: actions.block_account(account, by=request.user, now=timezone.now(), reason=reason),
+        _("The account is blocked."),
+    )
 
 
 @requires("accounts.edit")
@@ -45,24 +63,38 @@ def account_unblock(request: TenantRequest, pk: int) -> HttpResponse:
             _("Do this when the provider has let the account in again, or its credential is new."),
         )
         title = _("Unblock @%(handle)s?") % {"handle": account.handle}
-        return ask(request, Question(title, _("Unblock"), points, _back(request), "lock-open"))
-    return _account_act(request, account, actions.unblock_account, _("The account is unblocked."))
+        question = Question(
+            title, _("Unblock"), points, back(request, account), "lock-open", target=ANYWHERE
+        )
+        return ask(request, question)
+    return account_act(
+        request,
+        account,
+        lambda: actions.unblock_account(account, by=request.user, now=timezone.now()),
+        _("The account is unblocked."),
+    )
 
 
-def _back(request: TenantRequest) -> str:
-    return reverse("campaigns:list", args=[request.tenant.slug])
+def back(request: TenantRequest, account: SendingAccount) -> str:
+    """The account's page."""
+    return reverse("accounts:detail", args=[request.tenant.slug, account.pk])
 
 
-def _account_act(
-    request: TenantRequest, account: SendingAccount, act: Callable[..., None], done: str
+def account_act(
+    request: TenantRequest, account: SendingAccount, act: Callable[[], None], done: str
 ) -> HttpResponse:
-    """Do it. A panel behind the dialog hears of it by an event and asks again by itself."""
+    """Do it. A page behind the dialog hears of it by an event and asks again by itself."""
     try:
-        act(account, by=request.user, now=timezone.now())
+        act()
         messages.success(request, done)
     except Refused as error:
         messages.error(request, str(error))
+    return answer(request, account)
+
+
+def answer(request: TenantRequest, account: SendingAccount) -> HttpResponse:
+    """The toasts and news for the live parts behind; without scripts the account's page."""
     if not request.htmx:
-        return redirect(_back(request))
+        return redirect(back(request, account))
     response = render_page(request, "includes/toasts_oob.html", {})
     return trigger_client_event(reswap(response, "none"), "campaign-changed")

@@ -1,4 +1,4 @@
-"""The tenant's own pages: its start, and the stop of all its sending."""
+"""The stop of all of a tenant's sending, and its end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.translation import gettext as _, ngettext
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods
 from django_htmx.http import HttpResponseClientRefresh
 
 from agenticos.questions import Question, ask
@@ -17,12 +17,6 @@ from campaigns import actions
 from campaigns.models import Campaign
 from campaigns.views.shared import in_flight
 from tenants.http import TenantRequest, requires
-
-
-@requires("tenant.view")
-@require_safe
-def tenant_home(request: TenantRequest) -> HttpResponse:
-    return redirect(request.tenant)
 
 
 @requires("tenant.stop")

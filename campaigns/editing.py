@@ -1,0 +1,83 @@
+"""What may be changed of a campaign that has started: its name, and its pace from now on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from agenticos.errors import Refused
+from agenticos.queue import enqueue
+from campaigns import ledger
+from campaigns.drafting import check_window, locked, set_accounts
+from campaigns.models import Campaign, SendingAccount
+from tenants import audit
+from tenants.models import User
+
+State = Campaign.State
+# In `preparing` the audience is just being chosen by the minimum score; at the end nothing leaves.
+PACED = (State.DRAFT, State.SCHEDULED, State.RUNNING, State.PAUSED, State.BLOCKED)
+
+
+@transaction.atomic
+def rename_campaign(
+    campaign: Campaign, *, name: str, tags: str, by: User | None, now: datetime
+) -> None:
+    """Change what a campaign is called, in any state."""
+    row = locked(campaign)
+    if (row.name, row.tags) == (name, tags):
+        return
+    row.name, row.tags = name, tags
+    row.save(update_fields=["name", "tags"])
+    campaign.name, campaign.tags = name, tags
+    audit.record(row, "campaign.renamed", by=by)
+
+
+@transaction.atomic
+def change_pace(
+    campaign: Campaign,
+    *,
+    window: dict[str, object],
+    min_score: int,
+    accounts: Sequence[SendingAccount],
+    by: User | None,
+    now: datetime,
+) -> None:
+    """Change hours, minimum score and accounts, from the next message on.
+
+    What is in flight still leaves through an account that was taken away. Raises Refused when
+    nothing of the campaign leaves any more, without an account, and for hours that never open.
+    """
+    row = locked(campaign)
+    if row.state not in PACED:
+        raise Refused(
+            _("The pace can be changed of a draft, and of a campaign that runs or can go on."),
+            code="wrong_state",
+        )
+    if not accounts:
+        raise Refused(_("Choose at least one account to send from."), code="no_eligible_account")
+    check_window(window)
+    before = set(row.account_links.values_list("account_id", flat=True))
+    changed = [
+        name
+        for name, is_new in (
+            ("window", row.window != window),
+            ("min_score", row.min_score != min_score),
+            ("accounts", before != {account.pk for account in accounts}),
+        )
+        if is_new
+    ]
+    if not changed:
+        return
+    row.window, row.min_score = window, min_score
+    row.save(update_fields=["window", "min_score"])
+    campaign.window, campaign.min_score = window, min_score
+    if "accounts" in changed:
+        set_accounts(row, accounts)
+    audit.record(row, "campaign.pace_changed", by=by, changed=changed)
+    if row.state == State.RUNNING:
+        # An account that waits for the old opening time looks again.
+        ledger.wake([row.pk], now)
+        enqueue("campaigns.tasks.send_slice")

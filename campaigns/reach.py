@@ -1,0 +1,340 @@
+"""Whom a start would write to, and who is left out for which reason: numbers, and who they are.
+
+A number and the list behind it come from one condition (`_fate`), which is the audience's own:
+`test_launch.py` holds both against the rows that a start makes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Case, Count, Exists, OuterRef, Q, QuerySet, Value, When
+
+from campaigns import audience, rendering
+from campaigns.codes import Code
+from campaigns.facts import campaign_facts, values_of
+from campaigns.gates import LeadFacts, lead_gate
+from campaigns.models import Campaign, CampaignCounts, Message, Step
+from leads import scoring
+from leads.models import Band, Icp, IcpVersion, Lead, LeadScore, Suppression
+from leads.suppression import digest_for
+
+# Scores that `_fates` has annotated; the type checker cannot see such columns.
+Fated = Any
+OPEN = (Message.State.QUEUED, Message.State.CLAIMED)
+BEYOND = "over_limit"
+ELSEWHERE = "in_another_campaign"
+# Placeholders whose emptiness the database sees; the first name is made out of the name.
+_COLUMNS = frozenset({"name", "city", "category", "website"})
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceSummary:
+    """Who a draft would write to, and who is left out for which reason.
+
+    `total` is the people who get a message as things stand now, `by_band` sums to it. `left_out`
+    counts those who match and get none, `no_match` those of the chosen bands and list who do not
+    even match (score, the ICP's gates). `lacking` says how many lack which placeholder; `beyond`
+    how many more there are than the limit; `elsewhere` how many of the total also wait in another
+    campaign, where whoever writes first is the one who writes.
+    """
+
+    total: int
+    by_band: dict[str, int]
+    left_out: dict[str, int]
+    no_match: dict[str, int] = field(default_factory=dict)
+    lacking: dict[str, int] = field(default_factory=dict)
+    beyond: int = 0
+    elsewhere: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """Somebody given by handle, as the gates will judge them; `lead` is 0 without a score yet."""
+
+    handle: str
+    lead: int
+    facts: LeadFacts
+    code: str  # "" when nothing is in the way
+
+
+@dataclass(slots=True)
+class Reach:
+    """A campaign's audience before its start, as one question asks it after the other."""
+
+    campaign: Campaign
+    now: datetime
+    version: IcpVersion | None
+    template: rendering.Template | None
+    _judged: list[_Person] | None = None
+
+    @classmethod
+    def of(cls, campaign: Campaign, now: datetime) -> Reach:
+        icp = Icp.objects.select_related("live").first()
+        step = Step.objects.filter(campaign=campaign, number=1).order_by("-version").first()
+        try:
+            template = rendering.parse(step.body) if step else None
+        except rendering.BadTemplate:
+            template = None
+        return cls(campaign, now, icp.live if icp else None, template)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The placeholders without which nobody gets the text. Variants may need others too."""
+        nodes = self.template.nodes if self.template else ()
+        slots = [node for node in nodes if isinstance(node, rendering.Slot)]
+        names = (slot.name for slot in slots if slot.fallback is None and not slot.optional)
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def by_hand(self) -> bool:
+        return bool(self.campaign.audience.get("kind") == "handles")
+
+    def summary(self) -> AudienceSummary:
+        """All numbers of the launch dialog."""
+        if self.version is None:
+            return AudienceSummary(0, {}, {})
+        return self._summary_of_handles() if self.by_hand else self._summary_of_filter()
+
+    def scores(self, *, reason: str = "", band: str = "", lacks: str = "") -> QuerySet[LeadScore]:
+        """The scores of the leads behind a number: best first, to be paged by (-total, lead)."""
+        if self.version is None:
+            return LeadScore.objects.none()
+        ask = self._by_hand if self.by_hand else self._by_filter
+        found = ask(reason, band, lacks)
+        return found.select_related("lead").order_by("-total", "lead_id")
+
+    # --- A filter: its leads' scores, each with one fate --------------------------------------
+
+    def _fates(self) -> Fated:
+        """The scores of the chosen bands and list, with `fate`: a code, or "" for writable."""
+        campaign, version = self.campaign, self.version
+        assert version is not None  # noqa: S101 - asked before
+        chosen = audience.chosen(campaign, version)
+        gap = timedelta(days=campaign.tenant.contact_gap_days)
+        recent = Q(lead__first_touch_at__gte=self.now - gap) if gap else Q(pk__in=[])
+        low = Q(total__lt=audience.floor(campaign, version))
+        return chosen.annotate(
+            fate=Case(
+                When(eligible=False, then=Value(Code.NOT_ELIGIBLE)),
+                When(low & Q(band=Band.NURTURING), then=Value(Code.NURTURING_BAND)),
+                When(low, then=Value(Code.BELOW_MIN_SCORE)),
+                When(lead__suppressed_at__isnull=False, then=Value(Code.SUPPRESSED)),
+                When(recent, then=Value(Code.CONTACT_POLICY_GAP)),
+                default=Value(""),
+            )
+        )
+
+    def _summary_of_filter(self) -> AudienceSummary:
+        counted = self._fates().order_by().values_list("fate", "band").annotate(Count("pk"))
+        fates: Counter[str] = Counter()
+        writable: Counter[str] = Counter()
+        for fate, band, count in counted:
+            if fate:
+                fates[fate] += count
+            else:
+                writable[band] += count
+        # The best come first, and a band is a range of scores: so the limit cuts from below.
+        room, bands = self.campaign.limit, Counter[str]()
+        for band in Band:
+            bands[band] = min(room, writable[band])
+            room -= bands[band]
+        left_out = {
+            code: fates[code] for code in (Code.SUPPRESSED, Code.CONTACT_POLICY_GAP) if fates[code]
+        }
+        beyond = writable.total() - bands.total()
+        lacking, lacks = self._count_lacking()
+        if lacks:
+            left_out[Code.MISSING_VARIABLE] = lacks.total()
+            bands -= lacks
+        return AudienceSummary(
+            total=bands.total(),
+            by_band={band: number for band, number in bands.items() if number},
+            left_out={str(code): number for code, number in left_out.items()},
+            no_match={
+                str(code): fates[code]
+                for code in (Code.NOT_ELIGIBLE, Code.BELOW_MIN_SCORE, Code.NURTURING_BAND)
+                if fates[code]
+            },
+            lacking=lacking,
+            beyond=beyond,
+            elsewhere=self._elsewhere(self._getting()).count() if self._others_wait() else 0,
+        )
+
+    def _chosen(self) -> QuerySet[LeadScore]:
+        """The rows that a start would make."""
+        version = self.version
+        assert version is not None  # noqa: S101 - asked before
+        matching = audience.matching(self.campaign, version)
+        found = audience.writable(matching, self.campaign.tenant, self.now)
+        return LeadScore.objects.filter(pk__in=found.values("pk")[: self.campaign.limit])
+
+    def _getting(self) -> QuerySet[LeadScore]:
+        """Those of them who get a message: nothing that the text needs is unknown of them."""
+        return self._chosen().exclude(self._lacks(self.needed)) if self.needed else self._chosen()
+
+    def _by_filter(self, reason: str, band: str, lacks: str) -> QuerySet[LeadScore]:
+        found: QuerySet[LeadScore]
+        if reason == "":
+            found = self._getting()
+        elif reason == BEYOND:
+            found = self._fates().filter(fate="").exclude(pk__in=self._chosen().values("pk"))
+        elif reason == ELSEWHERE:
+            found = self._elsewhere(self._getting())
+        elif reason == Code.MISSING_VARIABLE:
+            wanted = [name for name in self.needed if lacks in ("", name)]
+            found = self._chosen().filter(self._lacks(wanted))
+        else:
+            found = self._fates().filter(fate=reason)
+        return found.filter(band=band) if band else found
+
+    # --- What a text needs ------------------------------------------------------------------------
+
+    def _lacks(self, names: Sequence[str]) -> Q:
+        """The condition that a score's lead has none of the values of one of these names."""
+        found = Q(pk__in=[])
+        for name in names:
+            if name in _COLUMNS:
+                found |= Q(**{f"lead__{name}": ""})
+            else:
+                found |= Q(pk__in=[pk for pk, _, values in self._read() if not values.get(name)])
+        return found
+
+    def _count_lacking(self) -> tuple[dict[str, int], Counter[str]]:
+        """How many of the chosen lack which name; and, by band, how many lack any."""
+        needed = self.needed
+        by_name: Counter[str] = Counter()
+        by_band: Counter[str] = Counter()
+        if _COLUMNS.issuperset(needed):
+            counts = {name: Count("pk", filter=Q(**{f"lead__{name}": ""})) for name in needed}
+            rows = (
+                self._chosen()
+                .order_by()
+                .values("band")
+                .annotate(any=Count("pk", filter=self._lacks(needed)), **counts)
+                if needed
+                else []
+            )
+            for row in rows:
+                by_band[row["band"]] = row["any"]
+                by_name.update({name: row[name] for name in needed})
+        else:
+            for _, band, values in self._read():
+                absent = [name for name in needed if not values.get(name)]
+                by_name.update(absent)
+                by_band.update([band] if absent else [])
+        return {name: number for name, number in by_name.items() if number}, +by_band
+
+    def _read(self) -> Iterator[tuple[int, str, dict[str, str]]]:
+        """Score, band and values of all the chosen: a first name is no column."""
+        for score in self._chosen().select_related("lead").iterator():
+            yield score.pk, score.band, values_of(score.lead)
+
+    # --- Others -----------------------------------------------------------------------------------
+
+    def _others_wait(self) -> bool:
+        """Whether any other campaign has open rows: a quick look before a long one."""
+        counts = CampaignCounts.objects.exclude(campaign=self.campaign.pk)
+        return counts.filter(Q(queued__gt=0) | Q(claimed__gt=0)).exists()
+
+    def _elsewhere(self, scores: QuerySet[LeadScore]) -> QuerySet[LeadScore]:
+        """Those whose lead also waits in another campaign."""
+        waiting = Message.objects.filter(lead=OuterRef("lead_id"), state__in=OPEN)
+        return scores.filter(Exists(waiting.exclude(campaign=self.campaign.pk)))
+
+    # --- Handles given by hand: each is judged by the gate itself --------------------------------
+
+    def _summary_of_handles(self) -> AudienceSummary:
+        bands: Counter[str] = Counter()
+        left_out: Counter[str] = Counter()
+        lacking: Counter[str] = Counter()
+        for person in self._people():
+            if person.code:
+                left_out[person.code] += 1
+                lacking.update(person.facts.missing if person.code == Code.MISSING_VARIABLE else ())
+            else:
+                bands[person.facts.band] += 1
+        elsewhere = self._by_hand(ELSEWHERE, "", "").count() if self._others_wait() else 0
+        return AudienceSummary(
+            bands.total(), dict(bands), dict(left_out), {}, dict(lacking), 0, elsewhere
+        )
+
+    def _by_hand(self, reason: str, band: str, lacks: str) -> QuerySet[LeadScore]:
+        code = "" if reason == ELSEWHERE else reason
+        leads = [
+            person.lead
+            for person in self._people()
+            if person.code == code
+            and band in ("", person.facts.band)
+            and (not lacks or lacks in person.facts.missing)
+        ]
+        found = LeadScore.objects.filter(version=self.version, lead__in=leads)
+        return self._elsewhere(found) if reason == ELSEWHERE else found
+
+    def unscored(self, reason: str, band: str) -> list[str]:
+        """The handles behind a number that are no leads with a score yet, for want of a page."""
+        return [
+            person.handle
+            for person in (self._people() if self.by_hand and self.version else ())
+            if not person.lead and person.code == reason and band in ("", person.facts.band)
+        ]
+
+    def _people(self) -> list[_Person]:
+        if self._judged is None:
+            self._judged = list(self._judge())
+        return self._judged
+
+    def _judge(self) -> Iterator[_Person]:
+        wanted = audience.handles(self.campaign)
+        rules = campaign_facts(self.campaign, self.campaign.tenant)
+        leads = {lead.handle: lead for lead in Lead.objects.filter(handle__in=wanted)}
+        scores = {
+            score.lead_id: score
+            for score in LeadScore.objects.filter(version=self.version, lead__handle__in=wanted)
+        }
+        strangers = self._strangers([handle for handle in wanted if handle not in leads])
+        for handle in wanted:
+            lead = leads.get(handle)
+            score = scores.get(lead.pk) if lead else None
+            facts = self._facts(lead, score) if lead else strangers[handle]
+            code = lead_gate(facts, rules, self.now).code
+            yield _Person(handle, score.lead_id if score else 0, facts, str(code or ""))
+
+    def _facts(self, lead: Lead, score: LeadScore | None) -> LeadFacts:
+        values = values_of(lead)
+        return LeadFacts(
+            suppressed=lead.suppressed_at is not None,
+            total=score.total if score else None,
+            band=score.band if score else "",
+            eligible=bool(score and score.eligible),
+            touched_at=lead.first_touch_at,
+            missing=tuple(name for name in self.needed if not values[name]),
+        )
+
+    def _strangers(self, handles: list[str]) -> dict[str, LeadFacts]:
+        """Who becomes a lead at the start, known by handle alone, scored as it will be then."""
+        version = self.version
+        if not handles or version is None:
+            return {}
+        score = scoring.scorer_for(scoring.IcpConfig.from_json(version.config)).score
+        digest = digest_for(self.campaign.tenant_id)
+        digests = {handle: digest("handle", handle) for handle in handles}
+        hits = Suppression.objects.filter(digest__in=digests.values())
+        suppressed = set(hits.values_list("digest", flat=True))
+        found = {}
+        for handle in handles:
+            result = score(scoring.Profile(handle))
+            values = values_of(Lead(handle=handle))
+            found[handle] = LeadFacts(
+                suppressed=digests[handle] in suppressed,
+                total=result.total,
+                band=Band[result.band.name].value,
+                eligible=result.eligible,
+                touched_at=None,
+                missing=tuple(name for name in self.needed if not values[name]),
+            )
+        return found

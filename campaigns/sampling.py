@@ -1,0 +1,121 @@
+"""What a text says to real people, the awkward ones first, and how often its values are known."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Final
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from campaigns import rendering
+from campaigns.facts import values_of
+from leads.models import Lead
+
+SHOWN: Final = 20
+# Longer names are worth a look: nobody wants a message that is mostly a name.
+LONG_NAME: Final = 24
+
+# What makes a person worth looking at, the worst first.
+MARKS: Final[dict[str, Promise]] = {
+    "missing": _("a value is missing"),
+    "rtl": _("written from right to left"),
+    "emoji": _("emoji in the name"),
+    "long": _("a long name"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The text for one lead; `missing` names values that are not known, `marks` are of MARKS."""
+
+    lead: Lead
+    text: str
+    missing: tuple[str, ...]
+    marks: tuple[str, ...]
+
+    @property
+    def marks_shown(self) -> list[str]:
+        return [str(MARKS[mark]) for mark in self.marks]
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """How many of `total` leads have a value for a placeholder."""
+
+    name: str
+    label: str
+    known: int
+    total: int
+
+    @property
+    def percent(self) -> int:
+        return round(100 * self.known / self.total) if self.total else 0
+
+
+def samples(text: str, leads: Sequence[Lead], *, count: int = SHOWN) -> list[Sample]:
+    """The text for up to `count` of the leads: those of each mark in turns, then the rest.
+
+    Raises BadTemplate.
+    """
+    template = rendering.parse(text)
+    found = [_sample(template, lead) for lead in leads]
+    longest = sorted(found, key=lambda sample: -len(sample.lead.name))
+    by_mark = [
+        [sample for sample in (longest if mark == "long" else found) if mark in sample.marks]
+        for mark in MARKS
+    ]
+    turns = (sample for turn in zip_longest(*by_mark) for sample in turn if sample)
+    plain = (sample for sample in found if not sample.marks)
+    unique = {sample.lead.pk: sample for sample in (*turns, *plain)}
+    return list(unique.values())[:count]
+
+
+def fills(leads: Sequence[Lead]) -> list[Fill]:
+    """For every placeholder, for how many of these leads it has a value."""
+    known: Counter[str] = Counter()
+    for lead in leads:
+        known.update(name for name, value in values_of(lead).items() if value.strip())
+    return [
+        Fill(name, str(label), known[name], len(leads))
+        for name, label in rendering.PLACEHOLDERS.items()
+    ]
+
+
+def missing(text: str, leads: Sequence[Lead]) -> dict[str, int]:
+    """How many of the leads lack which value that the text needs: those people are skipped.
+
+    Raises BadTemplate.
+    """
+    template = rendering.parse(text)
+    lacking: Counter[str] = Counter()
+    for lead in leads:
+        lacking.update(rendering.render(template, values_of(lead), seed=_seed(lead)).missing)
+    return dict(lacking)
+
+
+def _sample(template: rendering.Template, lead: Lead) -> Sample:
+    rendered = rendering.render(template, values_of(lead), seed=_seed(lead))
+    marks = (
+        ("missing", bool(rendered.missing)),
+        ("rtl", _is_rtl(lead.name)),
+        ("emoji", _has_emoji(lead.name)),
+        ("long", len(lead.name) > LONG_NAME),
+    )
+    return Sample(lead, rendered.text, rendered.missing, tuple(name for name, yes in marks if yes))
+
+
+def _seed(lead: Lead) -> str:
+    return f"preview:{lead.pk}"
+
+
+def _is_rtl(text: str) -> bool:
+    return any(unicodedata.bidirectional(char) in ("R", "AL") for char in text)
+
+
+def _has_emoji(text: str) -> bool:
+    return any(unicodedata.category(char) == "So" for char in text)
