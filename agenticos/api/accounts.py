@@ -9,7 +9,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agenticos.api.base import ApiView, PageQuery, Strict, one, operation, page_of
+from agenticos.api.base import ApiView, one, operation
+from agenticos.api.shapes import PageQuery, Strict, page_of
 from campaigns import actions, ledger
 from campaigns.codes import sentence
 from campaigns.facts import account_facts

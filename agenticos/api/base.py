@@ -30,7 +30,8 @@ from rest_framework.views import APIView
 
 from agenticos import paging, scope
 from agenticos.api import idempotency, parsing
-from agenticos.api.problems import Problem, bad_input
+from agenticos.api.problems import Problem, bad_cursor
+from agenticos.api.shapes import PageQuery, ProblemSerializer
 from tenants.authentication import SCOPES, Caller, NoEntry, caller_of
 from tenants.models import Tenant, User
 from tenants.roles import ACTIONS
@@ -39,8 +40,6 @@ M = TypeVar("M", bound=Model)
 V = TypeVar("V", bound=Callable[..., Response])
 REPEATABLE = ("POST", "PATCH", "PUT")
 ID_MAX = 2**63 - 1
-LIMIT = 200  # rows of a page at most
-SIZE = 50
 
 
 class KeyAuthentication(BaseAuthentication):
@@ -79,71 +78,6 @@ class Right:
 
     scope: str
     action: str
-
-
-# --- What goes in -----------------------------------------------------------------------------
-
-
-class Strict(serializers.Serializer[Any]):
-    """A serializer that refuses names it does not know: a typing mistake must not pass."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict):
-            unknown = {
-                key: [_("There is no such field.")] for key in data if key not in self.fields
-            }
-            if unknown:
-                raise serializers.ValidationError(unknown)
-        return super().to_internal_value(data)
-
-
-class PageQuery(Strict):
-    """What every list takes."""
-
-    limit = serializers.IntegerField(
-        min_value=1, max_value=LIMIT, default=SIZE, help_text="Rows of a page."
-    )
-    cursor = serializers.CharField(
-        default="", allow_blank=True, help_text="`next` of the page before; opaque."
-    )
-    total = serializers.ChoiceField(
-        ["0", "1"], default="0", help_text="1: count all rows into `total`. Costs time."
-    )
-
-
-class ProblemSerializer(serializers.Serializer[Any]):
-    """RFC 9457, with a `code` for programs."""
-
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    detail = serializers.CharField(help_text="A sentence for people, in the reader's language.")
-    code = serializers.CharField(help_text="Stable, in snake_case.")
-    errors = serializers.DictField(  # type: ignore[assignment]
-        child=serializers.ListField(child=serializers.CharField()),
-        required=False,
-        help_text="By field, with dots between levels.",
-    )
-    request_id = serializers.CharField()
-
-    class Meta:
-        ref_name = "Problem"
-
-
-def page_of(rows: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
-    """The serializer of a page of `rows`."""
-    name = rows.__name__.removesuffix("Serializer")
-    return type(
-        f"{name}PageSerializer",
-        (serializers.Serializer,),
-        {
-            "items": rows(many=True),
-            "next": serializers.CharField(
-                allow_null=True, help_text="The cursor of the next page; null on the last one."
-            ),
-            "total": serializers.IntegerField(required=False, help_text="Only with `total=1`."),
-        },
-    )
 
 
 # --- Operations -------------------------------------------------------------------------------
@@ -188,6 +122,8 @@ def operation(
         wrong = [400, 401, 403, 404]
         if repeatable:
             wrong += [409, 415, 422]
+        if verb == "DELETE":
+            wrong += [409]
         problem = {
             (code, "application/problem+json"): OpenApiResponse(
                 ProblemSerializer, description=_PROBLEMS[code]
@@ -208,7 +144,7 @@ def operation(
             parameters.append(
                 OpenApiParameter(
                     idempotency.HEADER,
-                    {"type": "string", "minLength": 1, "maxLength": 255},
+                    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]*$"},
                     OpenApiParameter.HEADER,
                     description=(
                         "The same key and body within 24 hours give the first answer again, with "
@@ -365,7 +301,7 @@ class ApiView(APIView):
         """One page of `rows`, paged by key. Raises Problem for a cursor that is not one."""
         cursor = query["cursor"]
         if cursor and paging.decode(cursor, len(order)) is None:
-            raise bad_input({"cursor": [_("This is not a cursor of this list.")]})
+            raise bad_cursor()
         found = paging.page(rows, order, after=cursor, size=query["limit"])
         answer: dict[str, Any] = {"items": show(found.rows), "next": found.next or None}
         if query["total"] == "1":

@@ -1,4 +1,4 @@
-"""/api/v1/campaigns, messages and templates."""
+"""/api/v1/campaigns."""
 
 from __future__ import annotations
 
@@ -11,110 +11,20 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agenticos.api.base import ID_MAX, ApiView, PageQuery, Strict, one, operation, page_of
+from agenticos.api.base import ID_MAX, ApiView, one, operation
+from agenticos.api.fields import Audience, SendingWindow, Text
 from agenticos.api.problems import bad_input
-from campaigns import actions, library, pacing, rendering
-from campaigns.models import Campaign, Message, SendingAccount, Step, Template
+from agenticos.api.shapes import PageQuery, Strict, page_of
+from campaigns import actions, removal
+from campaigns.models import Campaign, SendingAccount, Step
 from campaigns.status import iso, stats_of, status_of
-from leads.identities import normalise_handle
-from leads.models import Band
-from tenants.models import AuditEntry, Tenant
+from tenants.models import Tenant
 
 LIMIT_MAX = 100_000
-HANDLES_MAX = 500
 TAG = "Campaigns"
 
 
 # --- Shapes -----------------------------------------------------------------------------------
-
-
-class HandlesField(serializers.ListField):
-    """Instagram handles, normalised, each once."""
-
-    child = serializers.CharField(max_length=300)
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(max_length=HANDLES_MAX, **options)
-
-    def to_internal_value(self, data: Any) -> list[str]:
-        if isinstance(data, str):
-            data = data.replace(",", " ").replace(";", " ").split()
-        found: dict[str, None] = {}
-        for text in super().to_internal_value(data):
-            handle = normalise_handle(str(text))
-            if handle is None:
-                raise serializers.ValidationError(
-                    _("“%(word)s” is not an Instagram handle.") % {"word": str(text)[:60]}
-                )
-            found[handle] = None
-        return list(found)
-
-
-class Audience(Strict):
-    """Whom it writes to: leads that a filter finds, or handles given by hand."""
-
-    kind = serializers.ChoiceField(["filter", "handles"])
-    bands = serializers.ListField(
-        child=serializers.ChoiceField([Band.HOT, Band.WARM, Band.COLD]),
-        required=False,
-        help_text="None: all of them. Nurturing leads are never written to.",
-    )
-    tag = serializers.CharField(max_length=80, required=False, allow_blank=True)
-    handles = HandlesField(required=False)
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if "kind" not in attrs:  # the rest of a PATCH may be partial, an audience is whole
-            raise serializers.ValidationError({"kind": [_("Expected filter or handles.")]})
-        if attrs["kind"] == "handles":
-            if not attrs.get("handles"):
-                raise serializers.ValidationError({"handles": [_("Write at least one handle.")]})
-            return {"kind": "handles", "handles": attrs["handles"]}
-        found: dict[str, Any] = {"kind": "filter"}
-        if attrs.get("bands"):
-            found["bands"] = list(dict.fromkeys(map(str, attrs["bands"])))
-        if attrs.get("tag"):
-            found["tag"] = attrs["tag"]
-        return found
-
-
-class SendingWindow(Strict):
-    """Days (0 is Monday) and hours in which messages may leave, in the tenant's time zone."""
-
-    days = serializers.ListField(
-        child=serializers.IntegerField(min_value=0, max_value=6), min_length=1, max_length=7
-    )
-
-    def get_fields(self) -> dict[str, Any]:
-        hour = r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$"
-        return {
-            **super().get_fields(),
-            "from": serializers.RegexField(hour),
-            "to": serializers.RegexField(hour),
-        }
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        try:
-            pacing.Window.from_json(attrs)
-        except pacing.BadWindow:
-            raise serializers.ValidationError(
-                {"to": [_("The window must end after it begins.")]}
-            ) from None
-        return {**attrs, "days": sorted(set(attrs["days"]))}
-
-
-class Text(serializers.CharField):
-    """A message's text, with placeholders and alternatives that are right."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(max_length=rendering.MAX_LENGTH, **options)
-
-    def to_internal_value(self, data: Any) -> str:
-        text = str(super().to_internal_value(data))
-        try:
-            rendering.parse(text)
-        except rendering.BadTemplate as error:
-            raise serializers.ValidationError(error.sentence) from error
-        return text
 
 
 class CampaignPatch(Strict):
@@ -205,63 +115,7 @@ class CampaignQuery(PageQuery):
     q = serializers.CharField(default="", max_length=120, help_text="In the name.")
 
 
-class MessageLeadSerializer(serializers.Serializer[Any]):
-    id = serializers.IntegerField()
-    handle = serializers.CharField()
-
-
-class MessageSerializer(serializers.Serializer[Any]):
-    id = serializers.IntegerField()
-    campaign_id = serializers.IntegerField()
-    lead = MessageLeadSerializer()
-    account_id = serializers.IntegerField(allow_null=True)
-    step = serializers.IntegerField()
-    state = serializers.ChoiceField(Message.State.choices)
-    reason = serializers.CharField(help_text="A code, or empty.")
-    reason_text = serializers.CharField()
-    error = serializers.CharField(help_text="The provider's own words.")
-    attempts = serializers.IntegerField()
-    text = serializers.CharField(
-        allow_null=True, help_text="null while nothing is rendered, and for those who may not read."
-    )
-    due_at = serializers.DateTimeField(allow_null=True)
-    sent_at = serializers.DateTimeField(allow_null=True)
-
-
-class MessageQuery(PageQuery):
-    state = serializers.ChoiceField(Message.State.values, default="")
-
-
-class ResolveRequest(Strict):
-    """What became of a message whose outcome nobody knew."""
-
-    outcome = serializers.ChoiceField(["sent", "send_again", "skip"])
-
-
-class EventSerializer(serializers.Serializer[Any]):
-    id = serializers.IntegerField()
-    at = serializers.DateTimeField()
-    actor = serializers.CharField()
-    action = serializers.CharField()
-    data = serializers.DictField()  # type: ignore[assignment]
-
-
-class TemplatePatch(Strict):
-    name = serializers.CharField(max_length=80)
-    body = Text()
-
-
-class TemplateSerializer(serializers.ModelSerializer[Template]):
-    class Meta:
-        model = Template
-        fields = ("id", "name", "body", "updated_at")
-
-
 CampaignPage = page_of(CampaignSerializer)
-MessagePage = page_of(MessageSerializer)
-EventPage = page_of(EventSerializer)
-TemplatePage = page_of(TemplateSerializer)
-
 STATS = {
     "audience": 120, "queued": 100, "claimed": 1, "sent": 18, "failed": 0, "unknown": 0,
     "skipped": 1, "cancelled": 0,
@@ -335,24 +189,6 @@ def shown(campaigns: list[Campaign]) -> list[dict[str, Any]]:
         }
         for row in campaigns
     ]
-
-
-def _message(row: Message, *, may_read: bool) -> dict[str, Any]:
-    return {
-        "id": row.pk,
-        "campaign_id": row.campaign_id,
-        "lead": {"id": row.lead_id, "handle": row.lead.handle},
-        "account_id": row.account_id,
-        "step": row.step_number,
-        "state": row.state,
-        "reason": row.reason,
-        "reason_text": row.why,
-        "error": row.error,
-        "attempts": row.attempts,
-        "text": (row.text or None) if may_read else None,
-        "due_at": iso(row.due_at),
-        "sent_at": iso(row.sent_at),
-    }
 
 
 class CampaignsView(ApiView):
@@ -446,6 +282,14 @@ class CampaignDetail(CampaignsView):
         )
         return self.show(pk)
 
+    @operation(
+        "campaigns:write", "campaigns.edit", tag=TAG, summary="Delete a draft", status=204,
+        text="409 `wrong_state` once it has been started: its record stays.",
+    )  # fmt: skip
+    def delete(self, request: Request, pk: int) -> Response:
+        removal.delete_draft(self.campaign(pk), by=self.by, now=timezone.now())
+        return Response(status=204)
+
 
 class CampaignStart(CampaignsView):
     @operation(
@@ -488,138 +332,3 @@ class CampaignStop(CampaignsView):
     def post(self, request: Request, pk: int) -> Response:
         actions.stop_campaign(self.campaign(pk), by=self.by, now=timezone.now())
         return self.status_answer(pk)
-
-
-class CampaignMessages(CampaignsView):
-    @operation(
-        "campaigns:read", "campaigns.view", tag=TAG, query=MessageQuery, answer=MessagePage,
-        summary="List a campaign's messages in the order of its audience",
-    )  # fmt: skip
-    def get(self, request: Request, pk: int) -> Response:
-        campaign = self.campaign(pk)
-        query = self.query(MessageQuery)
-        rows = campaign.messages.select_related("lead")
-        if query["state"]:
-            rows = rows.filter(state=query["state"])
-        may_read = self.may("campaigns:read", "messages.view_text")
-        return self.page(
-            rows,
-            ("position", "pk"),
-            query,
-            lambda found: [_message(row, may_read=may_read) for row in found],
-        )
-
-
-class CampaignEvents(CampaignsView):
-    @operation(
-        "campaigns:read", "campaigns.view", tag=TAG, query=PageQuery, answer=EventPage,
-        summary="List what was done to a campaign, the newest first",
-    )  # fmt: skip
-    def get(self, request: Request, pk: int) -> Response:
-        campaign = self.campaign(pk)
-        rows = AuditEntry.objects.filter(
-            object_type=campaign._meta.label_lower, object_id=campaign.pk
-        )
-        return self.page(rows, ("-pk",), self.query(), _events)
-
-
-def _events(rows: list[AuditEntry]) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": row.pk,
-            "at": iso(row.at),
-            "actor": row.actor,
-            "action": row.action,
-            "data": row.data,
-        }
-        for row in rows
-    ]
-
-
-# --- Messages ---------------------------------------------------------------------------------
-
-
-class MessagesView(ApiView):
-    def message(self, pk: int) -> Message:
-        return one(self.tenant.messages.select_related("lead"), pk)
-
-    def show(self, pk: int) -> Response:
-        may_read = self.may("campaigns:write", "messages.view_text")
-        return Response(_message(self.message(pk), may_read=may_read))
-
-
-class MessageRetry(MessagesView):
-    @operation(
-        "campaigns:write", "messages.resolve", tag="Messages", summary="Send a failed one again",
-        answer=MessageSerializer,
-    )  # fmt: skip
-    def post(self, request: Request, pk: int) -> Response:
-        actions.retry_message(self.message(pk), by=self.by, now=timezone.now())
-        return self.show(pk)
-
-
-class MessageResolve(MessagesView):
-    @operation(
-        "campaigns:write", "messages.resolve", tag="Messages", body=ResolveRequest,
-        summary="Say what became of one whose outcome is unknown",
-        answer=MessageSerializer, sent={"outcome": "sent"},
-        text="409 `already_resolved` for the second of two people.",
-    )  # fmt: skip
-    def post(self, request: Request, pk: int) -> Response:
-        message = self.message(pk)
-        outcome = self.given(ResolveRequest)["outcome"]
-        actions.resolve_message(message, outcome, by=self.by, now=timezone.now())
-        return self.show(pk)
-
-
-# --- Templates --------------------------------------------------------------------------------
-
-
-class Templates(ApiView):
-    @operation(
-        "campaigns:read", "campaigns.view", tag="Templates", summary="List the texts",
-        query=PageQuery, answer=TemplatePage,
-    )  # fmt: skip
-    def get(self, request: Request) -> Response:
-        return self.page(
-            self.tenant.templates.all(),
-            ("pk",),
-            self.query(),
-            lambda rows: TemplateSerializer(rows, many=True).data,
-        )
-
-    @operation(
-        "campaigns:write", "campaigns.edit", tag="Templates", summary="Add a text",
-        body=TemplatePatch, answer=TemplateSerializer, status=201,
-        sent={"name": "First", "body": "{{Oi|Olá}} {first_name|você}!"},
-    )  # fmt: skip
-    def post(self, request: Request) -> Response:
-        given = self.given(TemplatePatch)
-        row = library.add_template(self.tenant, **given, by=self.by, now=timezone.now())
-        return Response(TemplateSerializer(row).data, status=201)
-
-
-class TemplateDetail(ApiView):
-    @operation(
-        "campaigns:read", "campaigns.view", tag="Templates", summary="Read a text",
-        answer=TemplateSerializer,
-    )  # fmt: skip
-    def get(self, request: Request, pk: int) -> Response:
-        return Response(TemplateSerializer(one(self.tenant.templates.all(), pk)).data)
-
-    @operation(
-        "campaigns:write", "campaigns.edit", tag="Templates", summary="Change a text",
-        body=TemplatePatch, answer=TemplateSerializer, sent={"body": "Olá {first_name|você}!"},
-        text="Campaigns keep the text they were made with.",
-    )  # fmt: skip
-    def patch(self, request: Request, pk: int) -> Response:
-        row = one(self.tenant.templates.all(), pk)
-        given = self.given(TemplatePatch, partial=True)
-        library.edit_template(
-            row,
-            name=given.get("name", row.name),
-            body=given.get("body", row.body),
-            by=self.by,
-            now=timezone.now(),
-        )
-        return Response(TemplateSerializer(row).data)

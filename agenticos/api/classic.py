@@ -12,17 +12,19 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agenticos.api.base import ID_MAX, PageQuery, Strict, operation, page_of
+from agenticos.api.base import ID_MAX, operation
 from agenticos.api.campaigns import (
     STATS,
     STATUS,
     CampaignsView,
-    HandlesField,
     StatsSerializer,
     chosen_accounts,
     chosen_text,
 )
+from agenticos.api.fields import HandlesField
+from agenticos.api.forecasts import FORECAST, ForecastSerializer, forecast_of
 from agenticos.api.problems import Problem, bad_input
+from agenticos.api.shapes import PageQuery, Strict, page_of
 from agenticos.errors import Refused
 from campaigns import actions
 from campaigns.diagnosis import audience_summary, previews
@@ -35,7 +37,6 @@ NEW = (
     "target_type", "target_value", "limit", "min_score", "template_id", "account_ids",
     "delay_min", "delay_max",
 )  # fmt: skip
-_FORECAST = "null: this version makes no forecast. It will name the finish date and the bottleneck."
 
 
 # --- Shapes -----------------------------------------------------------------------------------
@@ -72,20 +73,24 @@ class StartRequest(Strict):
         required=False,
         help_text=(
             "Minutes. The pause between two messages is each sending account's own, and is not "
-            "changed here: 409 `pace_differs` if an account's is shorter than this."
+            "changed here: 409 `pace_differs` if an account's may be shorter than this."
         ),
     )
     delay_max = serializers.FloatField(
         min_value=0,
         max_value=1_440,
         required=False,
-        help_text="Minutes. Nothing waits less for it: caps and hours may make a pause longer.",
+        help_text=(
+            "Minutes. 409 `pace_differs` if an account's pause may be longer than this; caps and "
+            "sending hours come on top."
+        ),
     )
     kevs_mode = serializers.BooleanField(
         required=False,
         help_text=(
-            "Strict round-robin over the accounts. That is how every campaign sends: the account "
-            "that was used least recently is next, unless its own caps or pause hold it back."
+            "Strict round-robin over the accounts. Every campaign prefers the account that was "
+            "used least recently, but none waits for another one's pause: so with more than one "
+            "account true answers 400 `not_supported`."
         ),
     )
     dry_run = serializers.BooleanField(default=False)
@@ -154,7 +159,7 @@ class DryRunSerializer(serializers.Serializer[Any]):
     audience = DryAudienceSerializer()
     previews = PreviewSerializer(many=True, help_text="The first three messages.")
     account_ids = serializers.ListField(child=serializers.IntegerField())
-    forecast = serializers.DictField(allow_null=True, help_text=_FORECAST)
+    forecast = ForecastSerializer()
 
 
 class ClassicCampaignSerializer(serializers.Serializer[Any]):
@@ -169,7 +174,9 @@ class ClassicCampaignSerializer(serializers.Serializer[Any]):
         allow_null=True, help_text="When a worker last worked on it."
     )
     stats = RepliedStatsSerializer()
-    forecast = serializers.DictField(allow_null=True, help_text=_FORECAST)
+    forecast = ForecastSerializer(
+        allow_null=True, help_text="null in lists, and once the campaign is over."
+    )
 
 
 class ClassicQuery(PageQuery):
@@ -177,7 +184,7 @@ class ClassicQuery(PageQuery):
 
 
 ClassicCampaignPage = page_of(ClassicCampaignSerializer)
-CLASSIC = {**STATUS, "stats": {**STATS, "replied": None}, "forecast": None}
+CLASSIC = {**STATUS, "stats": {**STATS, "replied": None}, "forecast": FORECAST}
 LINKS = {
     "self": "/api/campaign/12", "stop": "/api/campaign/12/stop",
     "messages": "/api/v1/campaigns/12/messages", "page": "/t/acme/campaigns/12/",
@@ -201,8 +208,8 @@ class ClassicStart(CampaignsView):
         },
         text=(
             "Makes a campaign and starts it, or starts a draft. With `dry_run` it answers 200 "
-            "with the audience by band, three previews and nothing stored; `forecast` is null, "
-            "since this version makes none. 409 `already_started` for the second start of a draft."
+            "with the audience by band, three previews and the forecast, and stores nothing. "
+            "409 `already_started` for the second start of a draft."
         ),
     )  # fmt: skip
     def post(self, request: Request) -> Response:
@@ -235,9 +242,11 @@ class ClassicStart(CampaignsView):
                 raise Problem(404, "not_found", _("There is no campaign with this id."))
             if "name" in given and given["name"] != found.name:
                 raise bad_input({"name": [_("The draft has another name. Leave it out.")]})
+            _check_rotation(given, found.accounts.count())
             return found
         accounts = chosen_accounts(self.tenant, given.get("account_ids"))
-        _check_pace(accounts, given.get("delay_min", 0))
+        _check_pace(accounts, given.get("delay_min"), given.get("delay_max"))
+        _check_rotation(given, len(accounts))
         limit = given.get("limit", 500)
         if given["target_type"] == "profiles":
             handles = given["target_value"][:limit]
@@ -259,6 +268,9 @@ class ClassicStart(CampaignsView):
         )
 
     def _rehearsed(self, campaign: Campaign) -> dict[str, Any]:
+        """What a start would do. Raises Refused when there is none to come, as a start does."""
+        if campaign.state not in (Campaign.State.DRAFT, Campaign.State.SCHEDULED):
+            raise Refused(_("This campaign has already been started."), code="already_started")
         summary = audience_summary(campaign)
         may_read = self.may("campaigns:launch", "messages.view_text")
         return {
@@ -273,7 +285,7 @@ class ClassicStart(CampaignsView):
                 for one in (previews(campaign) if may_read else [])
             ],
             "account_ids": sorted(campaign.accounts.values_list("pk", flat=True)),
-            "forecast": None,
+            "forecast": forecast_of(campaign, timezone.now(), messages=summary.total),
         }
 
 
@@ -311,23 +323,36 @@ class ClassicList(CampaignsView):
         return self.page(rows, ("-pk",), query, lambda found: [_row(one) for one in found])
 
 
-def _check_pace(accounts: list[SendingAccount], minutes: float) -> None:
-    """Raises Refused when an account would send faster than it was asked for."""
-    fast = [str(account) for account in accounts if account.gap_min_s < minutes * 60]
+def _check_pace(accounts: list[SendingAccount], least: float | None, most: float | None) -> None:
+    """Raises Refused when an account's pause may be outside of what was asked for, in minutes."""
+    fast = [str(one) for one in accounts if least is not None and one.gap_min_s < least * 60]
+    slow = [str(one) for one in accounts if most is not None and one.gap_max_s > most * 60]
     if fast:
-        raise Refused(
-            _(
-                "The pause between two messages is the sending account's own, and that of "
-                "%(accounts)s is shorter. Change it there, or leave delay_min out."
-            )
-            % {"accounts": ", ".join(fast[:5])},
-            code="pace_differs",
+        text = _(
+            "The pause between two messages is the sending account's own, and that of "
+            "%(accounts)s is shorter. Change it there, or leave delay_min out."
         )
+        raise Refused(text % {"accounts": ", ".join(fast[:5])}, code="pace_differs")
+    if slow:
+        text = _(
+            "The pause between two messages is the sending account's own, and that of "
+            "%(accounts)s is longer. Change it there, or leave delay_max out."
+        )
+        raise Refused(text % {"accounts": ", ".join(slow[:5])}, code="pace_differs")
+
+
+def _check_rotation(given: dict[str, Any], accounts: int) -> None:
+    """Raises Problem for a strict round-robin over several accounts: nothing would keep it."""
+    if given.get("kevs_mode") and accounts > 1:
+        text = _("Strict round-robin is not supported with more than one sending account.")
+        raise Problem(400, "not_supported", text, errors={"kevs_mode": [text]})
 
 
 def _detail(campaign: Campaign) -> dict[str, Any]:
-    status = status_of(campaign, timezone.now())
-    return {**status, "stats": {**status["stats"], "replied": None}, "forecast": None}
+    now = timezone.now()
+    status = status_of(campaign, now)
+    stats = {**status["stats"], "replied": None}
+    return {**status, "stats": stats, "forecast": forecast_of(campaign, now)}
 
 
 def _row(campaign: Campaign) -> dict[str, Any]:

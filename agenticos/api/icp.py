@@ -11,10 +11,11 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agenticos.api.base import ApiView, PageQuery, Strict, operation, page_of
+from agenticos.api.base import ApiView, operation
 from agenticos.api.problems import Problem
-from leads import actions, scoring
-from leads.models import Icp, IcpVersion
+from agenticos.api.shapes import PageQuery, Strict, page_of
+from leads import actions, scoring, whatif
+from leads.models import Band, Icp, IcpVersion
 
 TAG = "ICP"
 CONFIG = {key: value for key, value in scoring.SCHEMA.items() if key not in ("$schema", "$id")}
@@ -117,3 +118,97 @@ class IcpRestore(ApiView):
             now=timezone.now(),
         )
         return Response(IcpVersionSerializer(version).data)
+
+
+# --- What if ----------------------------------------------------------------------------------
+
+
+class PreviewRequest(Strict):
+    config = ConfigField()
+
+
+class BandMoveSerializer(serializers.Serializer[Any]):
+    band = serializers.ChoiceField(
+        Band.choices, allow_null=True, help_text="null: no score so far."
+    )
+    new_band = serializers.ChoiceField(Band.choices)
+    leads = serializers.IntegerField()
+
+
+class MoverSerializer(serializers.Serializer[Any]):
+    lead_id = serializers.IntegerField()
+    score = serializers.IntegerField(allow_null=True)
+    band = serializers.ChoiceField(Band.choices, allow_null=True)
+    new_score = serializers.IntegerField()
+    new_band = serializers.ChoiceField(Band.choices)
+    new_reason = serializers.CharField(help_text="Why it would not be eligible; a code, or empty.")
+
+
+class PreviewSerializer(serializers.Serializer[Any]):
+    """What publishing the configuration would do to every lead."""
+
+    leads = serializers.IntegerField()
+    changed = serializers.IntegerField(help_text="Leads whose score differs.")
+    moved = serializers.IntegerField(help_text="Leads that change their band.")
+    eligible_before = serializers.IntegerField()
+    eligible_after = serializers.IntegerField()
+    bands = BandMoveSerializer(many=True, help_text="Old and new band; those that stay, too.")
+    not_eligible = serializers.DictField(
+        child=serializers.IntegerField(), help_text="How many would not be, by reason."
+    )
+    movers = MoverSerializer(many=True, help_text="The 50 that change most.")
+    unused_keywords = serializers.ListField(
+        child=serializers.CharField(), help_text="Added ones that no lead has."
+    )
+
+    class Meta:
+        ref_name = "IcpPreview"
+
+
+class IcpPreview(ApiView):
+    @operation(
+        "icp:read", "icp.edit", tag=TAG, body=PreviewRequest, answer=PreviewSerializer,
+        summary="Ask what a configuration would do to the scores",
+        sent={"config": {"thresholds": {"hot": 75}}},
+        text="Exact for every lead, and stores nothing.",
+        example={
+            "leads": 500, "changed": 12, "moved": 3, "eligible_before": 480,
+            "eligible_after": 480, "bands": [{"band": "WARM", "new_band": "HOT", "leads": 3}],
+            "not_eligible": {"private": 20}, "unused_keywords": [],
+            "movers": [{
+                "lead_id": 7, "score": 68, "band": "WARM", "new_score": 76, "new_band": "HOT",
+                "new_reason": "",
+            }],
+        },
+    )  # fmt: skip
+    def post(self, request: Request) -> Response:
+        config = self.given(PreviewRequest)["config"]
+        found = whatif.effect(config)
+        movers, _cursor = whatif.movers(config)
+        bands = [
+            {"band": old or None, "new_band": new, "leads": leads}
+            for (old, new), leads in sorted(found.moves.items())
+        ]
+        return Response(
+            {
+                "leads": found.leads,
+                "changed": found.changed,
+                "moved": found.moved,
+                "eligible_before": found.eligible_before,
+                "eligible_after": found.eligible_after,
+                "bands": bands,
+                "not_eligible": {why: leads for why, leads in found.reasons.items() if why},
+                "movers": [
+                    {
+                        "lead_id": move.lead_id,
+                        "score": move.total if move.band else None,
+                        "band": move.band or None,
+                        "new_score": move.new_total,
+                        "new_band": move.new_band,
+                        "new_reason": move.why,
+                    }
+                    for move in movers
+                ],
+                "unused_keywords": found.unused,
+            }
+        )

@@ -54,6 +54,11 @@ def bad_input(errors: Mapping[str, list[str]]) -> Problem:
     return Problem(400, "invalid", _("Something in the request is not right."), errors=errors)
 
 
+def bad_cursor() -> Problem:
+    """400 for a cursor that no page of the list has given."""
+    return bad_input({"cursor": [_("This is not a cursor of this list.")]})
+
+
 def handle(error: Exception, context: dict[str, Any]) -> Response:
     """Turn any exception of a view into its problem; nothing of an unexpected one is told."""
     request_id = str(getattr(context["view"], "request_id", ""))

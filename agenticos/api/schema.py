@@ -45,7 +45,10 @@ def ours(endpoints: list[Any], **options: Any) -> list[Any]:
 
 
 def finish(result: dict[str, Any], **options: Any) -> dict[str, Any]:
-    """The text at the top, in no language of a request; every answer has its request id."""
+    """The text at the top, in no language of a request; every answer has its request id.
+
+    Bodies take no fields but those that are named (`base.Strict`).
+    """
     names = ", ".join(f"`{name}`" for name in SCOPES if name != "admin")
     result["info"]["description"] = _TEXT.strip() % names
     header = {"description": "For support.", "schema": {"type": "string"}}
@@ -53,13 +56,38 @@ def finish(result: dict[str, Any], **options: Any) -> dict[str, Any]:
         "description": "`true` when this is the stored answer of an earlier request.",
         "schema": {"type": "string"},
     }
+    shapes = result["components"]["schemas"]
     for methods in result["paths"].values():
         for verb, about in methods.items():
+            for name in named(about.get("requestBody", {}), shapes):
+                if "properties" in shapes[name]:
+                    shapes[name].setdefault("additionalProperties", False)
             for status, answer in about["responses"].items():
                 answer["headers"] = {"X-Request-Id": header}
-                if verb != "get" and status.startswith("2"):
+                if verb not in ("get", "delete") and status.startswith("2"):
                     answer["headers"]["Idempotent-Replayed"] = replayed
     return result
+
+
+def named(part: Any, shapes: dict[str, Any]) -> set[str]:
+    """The names of the components that a part of the document refers to, at any depth.
+
+    >>> sorted(named([{"$ref": "#/components/schemas/A"}], {"A": {"$ref": "#/x/B"}, "B": {}}))
+    ['A', 'B']
+    """
+    found: set[str] = set()
+    waiting = [part]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting.extend(part)
+        elif isinstance(part, dict):
+            waiting.extend(part.values())
+            name = str(part.get("$ref", "")).rpartition("/")[2]
+            if name and name not in found:
+                found.add(name)
+                waiting.append(shapes[name])
+    return found
 
 
 @cache

@@ -4,12 +4,41 @@ from __future__ import annotations
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.urls import Resolver404, path, resolve
+from django.urls import Resolver404, path, register_converter, resolve
+from django.urls.converters import PathConverter
 
-from agenticos.api import accounts, campaigns, classic, icp, integrations, leads, schema
+from agenticos.api import (
+    accounts,
+    bulk,
+    campaigns,
+    classic,
+    events,
+    forecasts,
+    icp,
+    imports,
+    integrations,
+    leads,
+    messages,
+    schema,
+    scores,
+    segments,
+    suppressions,
+    templates,
+    timeline,
+    usage,
+)
 from agenticos.api.base import NoAddress, open_door
 
 no_address = NoAddress.as_view()
+
+
+class Anything(PathConverter):
+    """The rest of an address, also with a line break in it: a program gets its answer as JSON."""
+
+    regex = "(?s:.+)"
+
+
+register_converter(Anything, "anything")
 
 
 @open_door
@@ -36,15 +65,19 @@ urlpatterns = [
     path("campaigns", classic.ClassicList.as_view()),
     # Resources.
     path("v1/leads", leads.Leads.as_view()),
-    path("v1/leads/bulk", leads.LeadsBulk.as_view()),
+    path("v1/leads/bulk", bulk.LeadsBulk.as_view()),
     path("v1/leads/<int:pk>", leads.LeadDetail.as_view()),
-    path("v1/leads/<int:pk>/score", leads.LeadScoreView.as_view()),
-    path("v1/leads/<int:pk>/suppress", leads.LeadSuppress.as_view()),
-    path("v1/suppressions", leads.Suppressions.as_view()),
-    path("v1/imports", leads.Imports.as_view()),
-    path("v1/imports/<int:pk>", leads.ImportDetail.as_view()),
-    path("v1/imports/<int:pk>/problems", leads.ImportProblems.as_view()),
+    path("v1/leads/<int:pk>/score", scores.LeadScoreView.as_view()),
+    path("v1/leads/<int:pk>/timeline", timeline.LeadTimeline.as_view()),
+    path("v1/leads/<int:pk>/suppress", suppressions.LeadSuppress.as_view()),
+    path("v1/suppressions", suppressions.Suppressions.as_view()),
+    path("v1/segments", segments.Segments.as_view()),
+    path("v1/segments/<int:pk>", segments.SegmentDetail.as_view()),
+    path("v1/imports", imports.Imports.as_view()),
+    path("v1/imports/<int:pk>", imports.ImportDetail.as_view()),
+    path("v1/imports/<int:pk>/problems", imports.ImportProblems.as_view()),
     path("v1/icp", icp.IcpView.as_view()),
+    path("v1/icp/preview", icp.IcpPreview.as_view()),
     path("v1/icp/versions", icp.IcpVersions.as_view()),
     path("v1/icp/versions/<int:number>/restore", icp.IcpRestore.as_view()),
     path("v1/campaigns", campaigns.Campaigns.as_view()),
@@ -55,23 +88,28 @@ urlpatterns = [
     path("v1/campaigns/<int:pk>/stop", campaigns.CampaignStop.as_view()),
     path(
         "v1/campaigns/<int:pk>/messages",
-        campaigns.CampaignMessages.as_view(),
+        messages.CampaignMessages.as_view(),
         name="api-campaign-messages",
     ),
-    path("v1/campaigns/<int:pk>/events", campaigns.CampaignEvents.as_view()),
-    path("v1/messages/<int:pk>/retry", campaigns.MessageRetry.as_view()),
-    path("v1/messages/<int:pk>/resolve", campaigns.MessageResolve.as_view()),
-    path("v1/templates", campaigns.Templates.as_view()),
-    path("v1/templates/<int:pk>", campaigns.TemplateDetail.as_view()),
+    path("v1/campaigns/<int:pk>/forecast", forecasts.CampaignForecast.as_view()),
+    path("v1/campaigns/<int:pk>/events", events.CampaignEvents.as_view()),
+    path("v1/messages/<int:pk>/retry", messages.MessageRetry.as_view()),
+    path("v1/messages/<int:pk>/resolve", messages.MessageResolve.as_view()),
+    path("v1/templates", templates.Templates.as_view()),
+    path("v1/templates/<int:pk>", templates.TemplateDetail.as_view()),
     path("v1/accounts", accounts.Accounts.as_view()),
     path("v1/accounts/<int:pk>", accounts.AccountDetail.as_view()),
     path("v1/accounts/<int:pk>/capacity", accounts.AccountCapacity.as_view()),
     path("v1/accounts/<int:pk>/block", accounts.AccountBlock.as_view()),
     path("v1/accounts/<int:pk>/unblock", accounts.AccountUnblock.as_view()),
+    path("v1/usage", usage.Usage.as_view()),
     path("v1/sync-items", integrations.SyncItems.as_view()),
     path("v1/sync-items/<int:pk>/retry", integrations.SyncItemRetry.as_view()),
+    path("v1/dead-letters", integrations.DeadLetters.as_view()),
+    path("v1/dead-letters/<int:pk>/replay", integrations.DeadLetterReplay.as_view()),
+    path("v1/dead-letters/<int:pk>/discard", integrations.DeadLetterDiscard.as_view()),
     # What it is.
     path("schema/", schema.document, name="api-schema"),
     path("docs/", schema.docs, name="api-docs"),
-    path("<path:rest>", fallback),
+    path("<anything:rest>", fallback),
 ]

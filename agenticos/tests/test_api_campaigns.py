@@ -6,12 +6,13 @@ import json
 import threading
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
 
 from agenticos import scope
 from agenticos.tests import factories
 from agenticos.tests.test_api import code_of, post
-from campaigns.models import Campaign, CampaignCounts, Template
+from campaigns.models import AccountUsage, Campaign, CampaignCounts, Template
 from leads.models import Lead
 
 pytestmark = pytest.mark.django_db
@@ -79,7 +80,7 @@ def test_a_dry_run_stores_nothing(acme, api, text, account, rung):
     assert body["audience"] == {"total": 2, "by_band": {"HOT": 1, "WARM": 1}, "left_out": {}}
     assert [one["text"] for one in body["previews"]] == ["Oi Ana!", "Oi Bia!"]
     assert body["account_ids"] == [account.pk]
-    assert body["forecast"] is None
+    assert (body["forecast"]["messages"], body["forecast"]["assumes"]) == (2, "start")
     handles = start(text, dry_run=True, target_type="profiles", target_value="@new.one, ana")
     answer = post(api, "/api/campaign/start", handles)
     assert answer.json()["audience"]["by_band"] == {"HOT": 1}
@@ -87,6 +88,10 @@ def test_a_dry_run_stores_nothing(acme, api, text, account, rung):
     with scope.as_tenant(acme):
         assert (Campaign.objects.count(), Lead.objects.count()) == (0, 3)
     assert rung == []
+    for state, status in [("draft", 200), ("running", 409), ("finished", 409)]:
+        campaign = factories.make_campaign(acme, state=state)
+        answer = post(api, "/api/campaign/start", {"campaign_id": campaign.pk, "dry_run": True})
+        assert answer.status_code == status, state
 
 
 def test_a_bad_start_says_which_field(acme, rival, api, text, account):
@@ -239,3 +244,126 @@ def test_a_failed_sync_item_is_retried(acme, api):
     at = f"/api/v1/sync-items/{item.pk}/retry"
     assert post(api, at, {}).json()["state"] == "waiting"
     assert code_of(post(api, at, {})) == (409, "not_failed")
+
+
+# --- Pace, forecast, usage, dead letters ------------------------------------------------------
+
+
+def test_a_pace_that_the_accounts_do_not_keep_is_refused(acme, api, text, rung):
+    factories.make_lead(acme, score=90)
+    factories.make_account(acme, gap_min_s=60, gap_max_s=90)
+    for fields, status in [
+        ({"delay_min": 1, "delay_max": 1.5}, 202),
+        ({"delay_max": 1.4}, 409),
+        ({"delay_min": 1.1}, 409),
+    ]:
+        answer = post(api, "/api/campaign/start", start(text, **fields))
+        assert answer.status_code == status, fields
+        if status == 409:
+            assert code_of(answer) == (409, "pace_differs")
+
+
+def test_strict_round_robin_is_refused_where_nothing_would_keep_it(acme, api, text, rung):
+    factories.make_lead(acme, score=90)
+    first, second = factories.make_account(acme), factories.make_account(acme)
+    refused = post(api, "/api/campaign/start", start(text, kevs_mode=True))
+    assert code_of(refused) == (400, "not_supported")
+    assert list(refused.json()["errors"]) == ["kevs_mode"]
+    draft = factories.make_campaign(acme, accounts=[first, second])
+    body = {"campaign_id": draft.pk, "kevs_mode": True}
+    assert code_of(post(api, "/api/campaign/start", body)) == (400, "not_supported")
+    for fields in ({"kevs_mode": True, "account_ids": [first.pk]}, {"kevs_mode": False}):
+        answer = post(api, "/api/campaign/start", start(text, dry_run=True, **fields))
+        assert answer.status_code == 200, fields
+
+
+def test_a_campaign_says_when_it_will_be_done(acme, api, account):
+    campaign = factories.make_campaign(acme, state="running", accounts=[account])
+    factories.make_message(campaign)
+    read = api.get(f"/api/campaign/{campaign.pk}").json()["forecast"]
+    assert (read["messages"], read["assumes"], read["never"]) == (1, "", None)
+    assert sum(day["planned"] for day in read["per_day"]) == 1
+    assert read["per_account"] == {str(account): 1}
+    whole = api.get(f"/api/v1/campaigns/{campaign.pk}/forecast").json()
+    assert whole["finish_p90"] >= whole["finish_p50"] >= whole["first_send"]
+    with scope.as_tenant(acme):
+        Campaign.objects.update(state="cancelled")
+    assert api.get(f"/api/campaign/{campaign.pk}").json()["forecast"] is None
+    assert api.get(f"/api/v1/campaigns/{campaign.pk}/forecast").json()["messages"] == 0
+
+
+def test_reading_a_campaign_costs_the_same_however_large_it_is(acme, api):
+    campaign = factories.make_campaign(acme, state="running")
+
+    def cost(at):
+        with CaptureQueriesContext(connection) as queries:
+            assert api.get(at).status_code == 200
+        return len(queries)
+
+    addresses = [f"/api/campaign/{campaign.pk}", f"/api/v1/campaigns/{campaign.pk}/forecast"]
+    factories.make_message(campaign)
+    api.get(addresses[0])
+    few = [cost(at) for at in addresses]
+    for _ in range(20):
+        factories.make_message(campaign)
+        factories.make_message(campaign, state="sent")
+    assert [cost(at) for at in addresses] == few
+    assert max(few) <= 18
+
+
+def test_only_a_draft_is_deleted(acme, api):
+    draft = factories.make_campaign(acme)
+    running = factories.make_campaign(acme, state="running")
+    assert api.delete(f"/api/v1/campaigns/{draft.pk}").status_code == 204
+    assert api.get(f"/api/v1/campaigns/{draft.pk}").status_code == 404
+    assert code_of(api.delete(f"/api/v1/campaigns/{running.pk}")) == (409, "wrong_state")
+    assert api.get(f"/api/v1/campaigns/{running.pk}").status_code == 200
+
+
+def test_usage_is_told_by_account_and_day(acme, rival, api):
+    first, second = factories.make_account(acme), factories.make_account(acme)
+    for tenant, row, period, used in [
+        (acme, first, "2026-03-02", 9),
+        (acme, first, "2026-03-03", 5),
+        (acme, first, "2026-03-04", 2),
+        (acme, first, "2026-03-04T10-03", 2),
+        (acme, second, "2026-03-04", 4),
+        (rival, factories.make_account(rival), "2026-03-04", 100),
+    ]:
+        with scope.as_tenant(tenant):
+            AccountUsage.objects.create(tenant=tenant, account=row, period=period, used=used)
+    at = "/api/v1/usage?since=2026-03-03&until=2026-03-04"
+    body = api.get(at).json()
+    assert (body["used"], [day["used"] for day in body["days"]]) == (11, [5, 6])
+    assert [(one["account_id"], one["used"]) for one in body["items"]] == [
+        (first.pk, 7),
+        (second.pk, 4),
+    ]
+    assert body["items"][0]["days"][0] == {"date": "2026-03-03", "used": 5}
+    page = api.get(f"{at}&limit=1").json()
+    assert (page["used"], len(page["items"])) == (11, 1)
+    assert api.get(f"{at}&cursor={page['next']}").json()["items"] == body["items"][1:]
+    today = api.get("/api/v1/usage").json()
+    assert (today["used"], today["items"][0]["days"]) == (0, [])
+    for query in ("since=2025-11-01&until=2026-03-04", "since=2026-03-05&until=2026-03-04",
+                  "until=2026-02-30", "since=x"):  # fmt: skip
+        assert code_of(api.get(f"/api/v1/usage?{query}")) == (400, "invalid"), query
+    assert api.get("/api/v1/usage?until=0001-01-01").status_code == 200
+
+
+def test_dead_letters_are_listed_replayed_and_discarded(acme, api):
+    line = factories.make_connection(acme, "ghl")
+    dead = [
+        factories.make_sync_item(line, f"lead:{number}", state="failed", reason="refused")
+        for number in range(2)
+    ]
+    factories.make_sync_item(line, "lead:9")
+    listed = api.get("/api/v1/dead-letters?total=1").json()
+    assert ([one["id"] for one in listed["items"]], listed["total"]) == ([x.pk for x in dead], 2)
+    at = f"/api/v1/dead-letters/{dead[0].pk}"
+    assert post(api, f"{at}/discard", {"reason": " "}).status_code == 400
+    assert post(api, f"{at}/discard", {"reason": "Gone."}).json()["state"] == "discarded"
+    assert code_of(post(api, f"{at}/discard", {"reason": "Gone."})) == (409, "not_dead")
+    assert post(api, f"{at}/replay", {}).json()["state"] == "waiting"
+    assert code_of(post(api, f"{at}/replay", {})) == (409, "not_dead")
+    assert [one["id"] for one in api.get("/api/v1/dead-letters").json()["items"]] == [dead[1].pk]

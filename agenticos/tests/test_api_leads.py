@@ -11,6 +11,7 @@ from agenticos import scope
 from agenticos.tests import factories
 from agenticos.tests.test_api import code_of, post
 from leads.models import Icp, Lead, LeadTag
+from tenants.models import AuditEntry
 
 pytestmark = pytest.mark.django_db
 JSON = "application/json"
@@ -132,6 +133,8 @@ def test_suppressed_identities_hold_for_leads_that_come_later(acme, api):
     assert post(api, "/api/v1/suppressions", sent).status_code == 201
     later = post(api, "/api/v1/leads", {"handle": "bia", "phone": "(11) 98888-7777"}).json()
     assert later["suppressed_at"]
+    nulls = {"handle": "bia", "email": "", "phone": None}
+    assert post(api, "/api/v1/suppressions", nulls).status_code == 201
     assert post(api, "/api/v1/suppressions", {}).status_code == 400
     wrong = post(api, "/api/v1/suppressions", {"email": "x"})
     assert list(wrong.json()["errors"]) == ["email"]
@@ -174,3 +177,110 @@ def test_a_new_icp_is_a_new_version(acme, api, rung):
         assert Icp.objects.get().live.number == 1
     restored = post(api, "/api/v1/icp/versions/1/restore", {}).json()
     assert (restored["version"], restored["config"]["thresholds"]["hot"]) == (3, 80)
+
+
+# --- Taking away, looking back, saved views ---------------------------------------------------
+
+
+def test_a_lead_is_deleted_unless_a_campaign_has_a_message_for_it(acme, api):
+    gone, written = factories.make_lead(acme, "gone"), factories.make_lead(acme, "written")
+    factories.make_message(factories.make_campaign(acme, state="running"), written)
+    post(api, f"/api/v1/leads/{gone.pk}/suppress", {})
+    answer = api.delete(f"/api/v1/leads/{gone.pk}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert api.get(f"/api/v1/leads/{gone.pk}").status_code == 404
+    assert code_of(api.delete(f"/api/v1/leads/{written.pk}")) == (409, "lead_has_messages")
+    with scope.as_tenant(acme):
+        assert [lead.handle for lead in acme.leads.all()] == ["written"]
+    again = post(api, "/api/v1/leads", {"handle": "gone"}).json()
+    assert again["suppressed_at"]
+
+
+def test_a_timeline_holds_deeds_and_messages_the_newest_first(acme, api):
+    lead = post(api, "/api/v1/leads", {"handle": "ana"}).json()["id"]
+    with scope.as_tenant(acme):
+        row = acme.leads.get(pk=lead)
+    factories.make_icp(acme)
+    campaign = factories.make_campaign(acme, state="running")
+    message = factories.make_message(campaign, row, state="failed", reason="rejected")
+    patch(api, f"/api/v1/leads/{lead}", {"city": "Campinas"})
+    at = f"/api/v1/leads/{lead}/timeline"
+    events = api.get(at).json()
+    assert [one["action"] for one in events["items"]] == ["lead.edited", "failed", "lead.created"]
+    assert events["items"][1]["campaign_id"] == campaign.pk
+    assert (events["items"][1]["id"], events["items"][1]["reason"]) == (message.pk, "rejected")
+    assert events["items"][0]["data"] == {"fields": ["city"]}
+    assert events["next"] is None
+    seen, cursor = [], ""
+    for _ in range(3):
+        page = api.get(f"{at}?limit=1&cursor={cursor}").json()
+        seen += page["items"]
+        cursor = page["next"] or ""
+    assert (seen, cursor) == (events["items"], "")
+    assert code_of(api.get(f"{at}?cursor=x")) == (400, "invalid")
+
+
+def test_events_of_one_instant_are_all_seen(acme, api, clock):
+    lead = factories.make_lead(acme)
+    with scope.as_tenant(acme):
+        for number in range(3):
+            AuditEntry.objects.create(
+                tenant=acme, at=clock.now(), actor="x", action=f"a{number}",
+                object_type="leads.lead", object_id=lead.pk,
+            )  # fmt: skip
+            campaign = factories.make_campaign(acme, state="running")
+            factories.make_message(campaign, lead, updated_at=clock.now())
+    seen, cursor = [], ""
+    while True:
+        page = api.get(f"/api/v1/leads/{lead.pk}/timeline?limit=2&cursor={cursor}").json()
+        seen += [(one["kind"], one["id"]) for one in page["items"]]
+        cursor = page["next"]
+        if not cursor:
+            break
+    assert len(seen) == len(set(seen)) == 6
+
+
+def test_a_saved_view_narrows_the_leads(acme, api):
+    hot = factories.make_lead(acme, "ana", score=90, city="Campinas")
+    factories.make_lead(acme, "bia", score=45)
+    body = {"name": "Hot", "query": "q=&band=HOT", "shared": True}
+    made = post(api, "/api/v1/segments", body)
+    assert (made.status_code, made.json()["query"]) == (201, "band=HOT")
+    assert code_of(post(api, "/api/v1/segments", body)) == (409, "view_exists")
+    wrong = post(api, "/api/v1/segments", {"name": "Odd", "query": "band=LUKEWARM"})
+    assert list(wrong.json()["errors"]) == ["query"]
+    pk = made.json()["id"]
+    found = api.get(f"/api/v1/leads?segment={pk}&total=1").json()
+    assert ([one["id"] for one in found["items"]], found["total"]) == ([hot.pk], 1)
+    assert api.get(f"/api/v1/leads?segment={pk + 1}").status_code == 400
+    assert [one["id"] for one in api.get("/api/v1/segments").json()["items"]] == [pk]
+    assert api.get(f"/api/v1/segments/{pk}").json() == made.json()
+
+
+def test_a_saved_view_is_removed_by_its_owner_or_a_manager(acme, api):
+    member = factories.make_member(acme, "operator")
+    operator = factories.api_client(factories.make_key(acme, member=member))
+    mine = post(operator, "/api/v1/segments", {"name": "Mine", "query": ""}).json()["id"]
+    theirs = post(api, "/api/v1/segments", {"name": "A", "query": "", "shared": True}).json()["id"]
+    assert api.get(f"/api/v1/segments/{mine}").status_code == 404  # it is not shared
+    assert code_of(operator.delete(f"/api/v1/segments/{theirs}")) == (403, "not_yours")
+    for client, pk in ((operator, mine), (api, theirs)):
+        assert client.delete(f"/api/v1/segments/{pk}").status_code == 204
+    assert api.get("/api/v1/segments").json()["items"] == []
+
+
+def test_a_preview_says_what_publishing_would_do_and_stores_nothing(acme, api, rung):
+    put = api.put("/api/v1/icp", json.dumps({"config": {}}), JSON)
+    assert put.status_code == 200
+    post(api, "/api/v1/leads", {"handle": "ana", "bio": "CEO em São Paulo", "followers": 5200})
+    score = api.get("/api/v1/leads").json()["items"][0]["score"]
+    assert 0 < score < 100
+    same = post(api, "/api/v1/icp/preview", {"config": {}}).json()
+    assert (same["leads"], same["changed"], same["moved"], same["movers"]) == (1, 0, 0, [])
+    lower = {"thresholds": {"hot": score, "warm": 1, "cold": 0}}
+    found = post(api, "/api/v1/icp/preview", {"config": lower}).json()
+    assert (found["moved"], found["bands"][0]["new_band"]) == (1, "HOT")
+    assert sum(row["leads"] for row in found["bands"]) == found["leads"]
+    wrong = post(api, "/api/v1/icp/preview", {"config": {"weights": {"bio": -1}}})
+    assert list(wrong.json()["errors"]) == ["config.weights.bio"]
+    assert len(api.get("/api/v1/icp/versions").json()["items"]) == 1
