@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 
-from agenticos import scope
-from tenants.models import Membership
+from tenants.error_pages import PLAIN, error_page
+from tenants.templatetags.shell import tenants_of
 
 
 def home(request: HttpRequest) -> HttpResponse:
     """To the person's only tenant, or to the choice between them."""
-    with scope.as_system("memberships of the person who logged in"):
-        tenants = [
-            row.tenant
-            for row in Membership.objects.filter(user=request.user.pk)
-            .select_related("tenant")
-            .order_by("tenant__name")
-        ]
+    tenants = tenants_of(request.user.pk)
     if len(tenants) == 1:
         return redirect(tenants[0])
     if not tenants and getattr(request.user, "is_staff", False):
@@ -27,17 +22,22 @@ def home(request: HttpRequest) -> HttpResponse:
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """The page for a form whose CSRF token is missing or old."""
-    return render(request, "errors/csrf.html", status=403)
+    text = _("The form was too old: nothing was changed. Reload the page and send it again.")
+    return error_page(request, "csrf", 403, text)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return render(request, "errors/404.html", status=404)
+    return error_page(request, "404", 404, _("This is not there any more. Reload the page."))
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     """403; a PermissionDenied with a sentence shows it."""
-    return render(request, "errors/403.html", {"sentence": str(exception)}, status=403)
+    text = str(exception) or _("Your role does not allow this. Ask an owner of the workspace.")
+    return error_page(request, "403", 403, text)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    if getattr(request, "htmx", False):
+        text = _("Something broke on our side. It has been noted; try again in a moment.")
+        return HttpResponse(text, status=500, content_type=PLAIN)
     return render(request, "errors/500.html", status=500)

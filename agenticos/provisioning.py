@@ -23,7 +23,7 @@ from django.core.validators import validate_email
 from django.db import transaction
 
 from agenticos import scope
-from campaigns import rendering
+from campaigns import library, rendering
 from campaigns.models import SendingAccount, Template
 from integrations.models import Connection
 from leads import actions as leads
@@ -356,7 +356,7 @@ def _write_tenant(entry: Json, now: datetime) -> Json:
         for item in entry.get("accounts", []):
             _write_account(tenant, item)
         for item in entry.get("templates", []):
-            _write_template(tenant, item)
+            _write_template(tenant, item, now)
         made = {}
         for item in entry.get("api_keys", []):
             if text := _write_key(tenant, item, now):
@@ -453,15 +453,13 @@ def _write_account(tenant: Tenant, entry: Json) -> None:
         _update(row, values, values, "account.updated")
 
 
-def _write_template(tenant: Tenant, entry: Json) -> None:
-    row = Template.objects.filter(tenant=tenant, name=entry["name"]).first()
+def _write_template(tenant: Tenant, entry: Json, now: datetime) -> None:
+    name, body = entry["name"], entry["body"]
+    row = Template.objects.filter(tenant=tenant, name=name).first()
     if row is None:
-        row = Template.objects.create(tenant=tenant, name=entry["name"], body=entry["body"])
-        audit.record(row, "template.created", by=None)
-    elif row.body != entry["body"]:
-        row.body = entry["body"]
-        row.save(update_fields=["body", "updated_at"])
-        audit.record(row, "template.updated", by=None)
+        library.add_template(tenant, name=name, body=body, by=None, now=now)
+    else:
+        library.edit_template(row, name=name, body=body, by=None, now=now)
 
 
 def _write_key(tenant: Tenant, entry: Json, now: datetime) -> str:

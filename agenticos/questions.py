@@ -28,5 +28,5 @@ class Question:
 
 def ask(request: HttpRequest, question: Question) -> HttpResponse:
     """The question, as a dialog's content for htmx; its form posts to the address asked from."""
-    context = {"question": question, "action": request.path}
+    context = {"question": question, "action": request.get_full_path()}
     return render_page(request, "ask.html", context, parts=["dialog-body"])

@@ -7,7 +7,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
 from agenticos import pages
-from campaigns.views import tenant as tenant_pages
+from campaigns.views import home, search, tenant as tenant_pages
 
 handler403 = "agenticos.pages.forbidden"
 handler404 = "agenticos.pages.not_found"
@@ -22,7 +22,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("accounts/", include("allauth.account.urls")),
     path("api/", include("agenticos.api.urls")),
     path("admin/", admin.site.urls),
-    path("t/<slug:tenant>/", tenant_pages.tenant_home, name="tenant-home"),
+    path("t/<slug:tenant>/", home.tenant_home, name="tenant-home"),
+    path("t/<slug:tenant>/today/", home.today, name="tenant-today"),
+    path("t/<slug:tenant>/search/", search.search, name="tenant-search"),
     path("t/<slug:tenant>/stop/", tenant_pages.tenant_stop, name="tenant-stop"),
     path("t/<slug:tenant>/stop/lift/", tenant_pages.tenant_lift, name="tenant-lift"),
     path("t/<slug:tenant>/campaigns/", include("campaigns.urls")),
@@ -32,5 +34,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("t/<slug:tenant>/accounts/", include("campaigns.urls_accounts")),
     path("t/<slug:tenant>/integrations/", include("integrations.urls")),
     path("t/<slug:tenant>/team/", include("tenants.urls_team")),
+    path("t/<slug:tenant>/notifications/", include("tenants.urls_notifications")),
     path("t/<slug:tenant>/settings/", include("tenants.urls_settings")),
 ]

@@ -9,11 +9,19 @@ import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("dispatch", "dispatch-50ms")
+# What is measured -> the module beside this one whose `run` does it.
+MODULES = {
+    "dispatch": "dispatch",
+    "dispatch-50ms": "dispatch",
+    "preview": "preview",
+    "rescore": "rescore",
+}
+NAMES = tuple(MODULES)
 
 
 def main() -> int:
@@ -29,9 +37,8 @@ def main() -> int:
     args = parser.parse_args()
     url = "" if args.database_url == "sqlite" else args.database_url
     if args.run:
-        from agenticos.bench import dispatch
-
-        figure = dispatch.run(args.run, args.n, url)
+        module = import_module(f"agenticos.bench.{MODULES[args.run]}")
+        figure = module.run(args.run, args.n, url)
         figure["versions"] = {
             "python": platform.python_version(),
             **{name: version(name) for name in ("django", "django-q2", "httpx", "psycopg")},

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, ngettext, pgettext
 
 register = template.Library()
 
@@ -63,21 +63,42 @@ def ago(at: datetime | None) -> str:
 
 @register.filter
 def when(at: datetime | None) -> str:
-    """Day and time in the reader's zone, "22 Nov, 14:20"; the year only when it is another one."""
+    """A time in the reader's zone, short: "14:20", "21 Nov, 14:20", "2 Dec 2025, 09:00".
+
+    A <time>, with the whole date and the zone on hover; so not for use inside an attribute.
+    """
     if at is None:
         return ""
-    local = timezone.localtime(at)
-    year = "" if local.year == timezone.localdate().year else " Y"
-    return date_format(local, f"j M{year}, H:i")
+    local, today = timezone.localtime(at), timezone.localdate()
+    if local.date() == today:
+        shown = date_format(local, "H:i")
+    elif local.year == today.year:
+        shown = date_format(local, pgettext("date format", "j M, H:i"))
+    else:
+        shown = date_format(local, pgettext("date format", "j M Y, H:i"))
+    return _time(local, shown)
 
 
 @register.filter
 def day(at: datetime | None) -> str:
-    """The day alone: "22 Nov"."""
+    """The day alone, "22 Nov", with its year when that is another one; a <time> like `when`."""
     if at is None:
         return ""
     local = timezone.localtime(at)
-    return date_format(local, "j M" if local.year == timezone.localdate().year else "j M Y")
+    if local.year == timezone.localdate().year:
+        return _time(local, date_format(local, pgettext("date format", "j M")))
+    return _time(local, date_format(local, pgettext("date format", "j M Y")))
+
+
+def _time(local: datetime, shown: str) -> SafeString:
+    whole = date_format(local, pgettext("date format", "l, j F Y, H:i"))
+    return format_html(
+        '<time datetime="{}" title="{} ({})">{}</time>',
+        local.isoformat(timespec="seconds"),
+        whole,
+        timezone.get_current_timezone_name(),
+        shown,
+    )
 
 
 @register.filter

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.management import call_command
 from django.test import Client, RequestFactory
 from django.urls import reverse
+from django.utils import timezone
 
 from agenticos import pages, paging, scope
+from agenticos.errors import Refused
+from agenticos.heartbeat import Silence, silence
+from agenticos.models import WorkerBeat
+from agenticos.templatetags import ui
 from agenticos.tests.environment import ROOT
 from agenticos.tests.factories import (
     PASSWORD,
@@ -30,7 +37,7 @@ def text(response):
 
 
 def home_of(tenant):
-    return reverse("campaigns:list", args=[tenant.slug])
+    return reverse("tenant-home", args=[tenant.slug])
 
 
 # --- The browser's policy ---------------------------------------------------------------------
@@ -50,7 +57,9 @@ def test_no_template_needs_what_the_policy_forbids(path):
 
 def test_our_scripts_evaluate_nothing_and_write_no_markup():
     for path in (ROOT / "static" / "js").glob("*.js"):
-        assert not re.search(r"\beval\(|new Function|innerHTML|document\.write", path.read_text())
+        assert not re.search(
+            r"\beval\(|new Function|\.(?:inner|outer)HTML\b|document\.write", path.read_text()
+        )
 
 
 @pytest.mark.django_db
@@ -122,11 +131,6 @@ def test_home_offers_the_choice_between_tenants(acme, alice, browser):
     assert home_of(acme) in page
     assert "/t/second/" in page
     assert "no workspace yet" in text(browser(make_user()).get("/"))
-
-
-@pytest.mark.django_db
-def test_the_tenants_address_leads_to_its_campaigns(acme, alice, browser):
-    assert browser(alice).get("/t/acme/")["Location"] == home_of(acme)
 
 
 # --- Theme and language -----------------------------------------------------------------------
@@ -206,10 +210,109 @@ def test_error_pages_are_ours(acme, alice, vera, browser):
     assert "suspended" in text(browser(alice).get(home_of(acme)))
 
 
+@pytest.mark.django_db
+def test_a_members_errors_keep_the_frame_of_the_workspace(acme, vera, browser):
+    missing = text(browser(vera).get("/t/acme/leads/999999/"))
+    refused = text(browser(vera).post(reverse("tenant-stop", args=["acme"])))
+    for page in (missing, refused):
+        assert 'class="top-nav' in page or 'top-nav"' in page
+        assert f'href="{home_of(acme)}"' in page
+    assert "It takes: Owner, Manager, Operator." in refused
+
+
+@pytest.mark.django_db
+def test_a_strangers_404_shows_no_workspace(acme, charlie, browser):
+    page = text(browser(charlie).get(home_of(acme)))
+    assert "top-nav" not in page
+    assert "Acme" not in page
+
+
+@pytest.mark.django_db
+def test_under_htmx_an_error_is_a_sentence_for_a_toast(acme, vera, browser):
+    client = browser(vera, htmx="panel")
+    refused = client.post(reverse("tenant-stop", args=["acme"]))
+    assert refused.status_code == 403
+    assert refused["Content-Type"] == "text/plain; charset=utf-8"
+    assert text(refused) == "Your role does not allow this. It takes: Owner, Manager, Operator."
+    missing = client.get("/t/acme/leads/999999/")
+    assert (missing.status_code, missing["Content-Type"][:10]) == (404, "text/plain")
+
+
+@pytest.mark.django_db
+def test_what_no_view_answers_itself_is_a_409_with_its_sentence(acme, alice, browser, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise Refused("Somebody changed this a moment ago.")
+
+    monkeypatch.setattr("campaigns.actions.stop_tenant", refuse)
+    response = browser(alice).post(reverse("tenant-stop", args=["acme"]))
+    assert response.status_code == 409
+    assert "Somebody changed this a moment ago." in text(response)
+
+
+@pytest.mark.django_db
+def test_a_form_sent_after_the_session_ended_leads_to_the_log_in(acme, browser):
+    address = reverse("tenant-stop", args=["acme"])
+    plain = browser().post(address)
+    assert plain["Location"] == f"/accounts/login/?next={address}"
+    part = browser(htmx="dialog-body").post(
+        address, headers={"HX-Current-URL": f"http://testserver{home_of(acme)}"}
+    )
+    assert part["HX-Redirect"] == "/accounts/login/?next=%2Ft%2Facme%2F"
+
+
 def test_the_500_page_needs_neither_the_database_nor_a_context():
     response = pages.server_error(RequestFactory().get("/"))
     assert response.status_code == 500
     assert "Something broke on our side" in text(response)
+
+
+# --- Times ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("at", "shown", "shown_day"),
+    [
+        (datetime(2026, 3, 4, 15, 5, tzinfo=UTC), "12:05", "4 Mar"),
+        (datetime(2026, 3, 4, 2, 59, tzinfo=UTC), "3 Mar, 23:59", "3 Mar"),
+        (datetime(2025, 12, 31, 15, 0, tzinfo=UTC), "31 Dec 2025, 12:00", "31 Dec 2025"),
+        (datetime(2027, 1, 1, 15, 0, tzinfo=UTC), "1 Jan 2027, 12:00", "1 Jan 2027"),
+    ],
+)
+def test_a_time_is_as_long_as_it_must_be(monkeypatch, at, shown, shown_day):
+    now = datetime(2026, 3, 4, 20, 0, tzinfo=UTC)
+    monkeypatch.setattr(timezone, "now", lambda: now)
+    with timezone.override(ZoneInfo("America/Sao_Paulo")):
+        assert f">{shown}</time>" in ui.when(at)
+        assert f">{shown_day}</time>" in ui.day(at)
+
+
+def test_a_time_says_all_of_itself_to_programs_and_on_hover():
+    at = datetime(2025, 11, 22, 17, 20, 30, tzinfo=UTC)
+    with timezone.override(ZoneInfo("America/Sao_Paulo")):
+        shown = ui.when(at)
+    assert 'datetime="2025-11-22T14:20:30-03:00"' in shown
+    assert 'title="Saturday, 22 November 2025, 14:20 (America/Sao_Paulo)"' in shown
+    assert ui.when(None) == ui.day(None) == ""
+
+
+# --- Silent workers ---------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_workers_are_called_silent_when_work_waits_for_a_minute(acme, monkeypatch):
+    now = timezone.now()
+    due: list[datetime | None] = [None]
+    monkeypatch.setattr("agenticos.queue.wake_ups", lambda: [("a.task", lambda: due[0])])
+    assert silence(now) is None  # nobody works, and there is nothing to do
+    due[0] = now
+    assert silence(now) == Silence(None)
+    beat = WorkerBeat.objects.create(owner="w", seen_at=now - timedelta(seconds=61))
+    assert silence(now) == Silence(beat.seen_at)
+    due[0] = now + timedelta(hours=1)
+    assert silence(now) is None
+    due[0] = now
+    WorkerBeat.objects.update(seen_at=now - timedelta(seconds=59))
+    assert silence(now) is None
 
 
 # --- Paging -----------------------------------------------------------------------------------

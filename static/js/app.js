@@ -49,10 +49,6 @@
     if (word) insert(word.dataset.insert);
   });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "/" && !event.ctrlKey && !event.metaKey && !event.target.closest("input, textarea, select, dialog")) {
-      const search = document.querySelector("input[type=search]");
-      if (search) { event.preventDefault(); search.focus(); search.select(); }
-    }
     if (event.key !== "Escape") return;
     for (const menu of document.querySelectorAll("details.menu[open]")) {
       menu.open = false;
@@ -69,15 +65,15 @@
 
   // A live part that is swapped keeps its menus open.
   let open = [];
-  const remember = (event) => {
-    open = [...(event.detail.target || event.target).querySelectorAll("details[open][id]")].map((each) => each.id);
-  };
+  const opened = (part) => [...part.querySelectorAll("details[open][id]")].map((each) => each.id);
+  const remember = (event) => { open = opened(event.detail.target || event.target); };
+  // What rides along is swapped before the part itself, which must not be forgotten meanwhile.
+  const rememberToo = (event) => { open.push(...opened(event.detail.target || event.target)); };
   const restore = () => {
     for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-    open = [];
   };
   document.addEventListener("htmx:beforeSwap", remember);
-  document.addEventListener("htmx:oobBeforeSwap", remember);
+  document.addEventListener("htmx:oobBeforeSwap", rememberToo);
   document.addEventListener("htmx:afterSwap", restore);
   document.addEventListener("htmx:oobAfterSwap", restore);
 
@@ -110,8 +106,11 @@
   document.addEventListener("htmx:sendError", () => old(true));
   document.addEventListener("htmx:afterOnLoad", () => old(false));
   document.addEventListener("htmx:responseError", (event) => {
-    if (polls(event.detail.elt)) old(true);
-    else toast(words.failed);
+    const { elt, xhr } = event.detail;
+    if (polls(elt)) return old(true);
+    // Refusals under htmx are a sentence in plain text (agenticos/pages.py).
+    const said = (xhr.getResponseHeader("Content-Type") || "").startsWith("text/plain");
+    toast((said && xhr.responseText) || words.failed);
   });
 
   // --- Filters: nothing empty in the address --------------------------------------------------

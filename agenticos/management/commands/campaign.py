@@ -1,4 +1,4 @@
-"""`campaign TENANT start|pause|resume|stop|status ID`: the page's actions on a command line."""
+"""`campaign TENANT start|pause|resume|stop|status|forecast ID`: the page's actions and numbers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from agenticos import scope
 from agenticos.errors import Refused
 from campaigns import actions
 from campaigns.models import Campaign
+from campaigns.planning import forecast_for
 from campaigns.status import status_of
 from tenants.models import Tenant
 
+VERBS = ["start", "pause", "resume", "stop", "status", "forecast"]
+
 
 class Command(BaseCommand):
-    help = "Start, pause, resume or stop a campaign, or print how it stands as JSON."
+    help = "Start, pause, resume or stop a campaign; print how it stands, or its forecast, as JSON."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("tenant", help="the tenant's slug")
-        parser.add_argument("verb", choices=["start", "pause", "resume", "stop", "status"])
+        parser.add_argument("verb", choices=VERBS)
         parser.add_argument("id", type=int, help="the campaign's id")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -40,7 +43,12 @@ class Command(BaseCommand):
                 self.stderr.write(f"{refusal} ({refusal.code})")
                 sys.exit(1)
             campaign.refresh_from_db()
-            self.stdout.write(json.dumps(status_of(campaign, timezone.now()), indent=1))
+            now = timezone.now()
+            if options["verb"] == "forecast":
+                answer = forecast_for(campaign, now=now).as_json()
+            else:
+                answer = status_of(campaign, now)
+            self.stdout.write(json.dumps(answer, indent=1))
 
     def _do(self, verb: str, campaign: Campaign) -> None:
         now = timezone.now()
