@@ -8,7 +8,7 @@ PYTHONS = python3 python3.14 python3.13 python3.12 python3.11
 PY = .venv/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check --quiet --quiet --cache-dir var/pip install
 
-.PHONY: help run worker reset-demo test check lint format bench chaos-kill screenshots translations
+.PHONY: help run worker reset-demo test check lint format bench fuzz chaos-kill screenshots translations
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make bench         figures into var/bench.jsonl (ONLY=dispatch N=20000)"
 	@echo "make worker        the workers alone, beside a web server of your own"
 	@echo "make reset-demo    forget the demo's data; the next 'make run' begins anew"
+	@echo "make fuzz          the API against its own document, at length (N=200)"
 	@echo "make chaos-kill    the long kill test (minutes)"
 	@echo "make screenshots translations   renew docs/screenshots/ and the language files"
 
@@ -77,6 +78,9 @@ check: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	@exec $(PY) -m agenticos.bench $(ONLY) $(if $(N),-n $(N)) $(ARGS)
+
+fuzz: .venv/dev.stamp
+	@exec $(PY) -m agenticos.tests.fuzzing_api $(or $(N),200) $(ARGS)
 
 chaos-kill: .venv/dev.stamp
 	@exec $(PY) -m campaigns.tests.killing $(ARGS)
