@@ -12,7 +12,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Final
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -33,6 +33,11 @@ WORDS: Final[dict[str, Promise]] = {
     "campaign.cloned": _("Copied into a new draft"),
     "campaign.renamed": _("Name or tags changed"),
     "campaign.pace_changed": _("Pace changed"),
+    "campaign.scheduled": _("Start scheduled"),
+    "campaign.unscheduled": _("Scheduled start taken back"),
+    "campaign.start_missed": _("Not started at its time"),
+    "campaign.text_changed": _("New version of the text"),
+    "campaign.people_moved": _("People moved to the new text"),
     "campaign.started": _("Started"),
     "campaign.running": _("Audience frozen; sending began"),
     "campaign.paused": _("Paused"),
@@ -55,6 +60,8 @@ FACTS: Final[dict[str, Promise]] = {
     "dropped": _("dropped"),
     "audience": _("audience"),
     "rows": _("rows"),
+    "version": _("is the version"),
+    "moved": _("people moved"),
 }
 
 
@@ -135,9 +142,9 @@ def stream(campaign: Campaign, *, kind: str = "", after: str = "", since: str = 
 
 def _acts(campaign: Campaign, kind: str) -> QuerySet[AuditEntry]:
     """The audit entries of the campaign and of its messages."""
-    of_messages = Q(
-        object_type=Message._meta.label_lower, object_id__in=campaign.messages.values("pk")
-    )
+    # Asked of each entry: entries are fewer than the messages of a large campaign.
+    its = Exists(campaign.messages.filter(pk=OuterRef("object_id")))
+    of_messages = Q(its, object_type=Message._meta.label_lower)
     entries = AuditEntry.objects.filter(
         Q(object_type=campaign._meta.label_lower, object_id=campaign.pk) | of_messages
     )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import datetime
 from typing import Any
 
 from django import forms
-from django.utils.translation import gettext, gettext_lazy as _
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.utils.translation import gettext, gettext_lazy as _, ngettext
 
+from agenticos.sql import distinct_values
 from campaigns import rendering
 from campaigns.models import Campaign, SendingAccount
 from leads.identities import normalise_handle
-from leads.models import Band
+from leads.models import Band, Lead, LeadTag
 from tenants.models import Tenant
 
 DAYS = [
@@ -62,6 +65,32 @@ class NameForm(forms.Form):
     def saved(self) -> dict[str, Any]:
         """The values to store, of a valid form."""
         return {"name": self.cleaned_data["name"], "tags": self.cleaned_data["tags"]}
+
+
+class StartForm(forms.Form):
+    """When a draft starts: now, or at a time in the workspace's zone, which is in force."""
+
+    when = forms.ChoiceField(choices=[("now", ""), ("later", "")], required=False)
+    at = forms.DateTimeField(
+        label=_("Start at"),
+        required=False,
+        widget=forms.DateTimeInput(format="%Y-%m-%dT%H:%M", attrs={"type": "datetime-local"}),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        if self.later and not self.cleaned_data.get("at") and "at" not in self.errors:
+            self.add_error("at", gettext("Give a day and a time."))
+        return self.cleaned_data
+
+    @property
+    def later(self) -> bool:
+        """Whether “later” is chosen."""
+        return bool(self.data.get("when") == "later" if self.is_bound else self.initial.get("at"))
+
+    @property
+    def chosen(self) -> datetime | None:
+        """The time to start, of a valid form; None for now."""
+        return self.cleaned_data["at"] if self.later else None
 
 
 class AudienceForm(NameForm):
@@ -116,15 +145,13 @@ class AudienceForm(NameForm):
 
     def __init__(self, *args: Any, tenant: Tenant, counting: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        tags = tenant.lead_tags.order_by("name").values_list("name", flat=True).distinct()
-        sources = tenant.leads.exclude(source="").order_by("source")
         for field, found in (
-            ("tag", tags),
-            ("source", sources.values_list("source", flat=True).distinct()),
+            ("tag", distinct_values(LeadTag, "name", CHOICES_MAX)),
+            ("source", filter(None, distinct_values(Lead, "source", CHOICES_MAX))),
         ):
             self.fields[field].choices = [  # type: ignore[attr-defined]
                 ("", _("Any")),
-                *((name, name) for name in found[:CHOICES_MAX]),
+                *((name, name) for name in found),
             ]
         if counting:
             self.fields["name"].required = False
@@ -339,6 +366,39 @@ class ContentForm(WindowForm):
 
     def saved(self) -> dict[str, Any]:
         return {**super().saved(), "text": self.cleaned_data["text"]}
+
+
+class TextForm(forms.Form):
+    """Another text for a campaign that has started, and who gets it: `waiting` people could."""
+
+    text = forms.CharField(
+        label=_("Text"),
+        max_length=rendering.MAX_LENGTH,
+        widget=forms.Textarea(attrs={"rows": 7, "data-text": ""}),
+    )
+    move = forms.ChoiceField(
+        label=_("Who gets it"), widget=forms.RadioSelect(attrs={"class": "form-check-input"})
+    )
+
+    def __init__(self, *args: Any, waiting: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        moved = ngettext(
+            "Move %(n)s person who has not been written to yet",
+            "Move %(n)s people who have not been written to yet",
+            waiting,
+        ) % {"n": intcomma(waiting)}
+        stay = gettext("Everybody stays with the text they have; you can move them later")
+        self.fields["move"].choices = [("yes", moved), ("no", stay)]  # type: ignore[attr-defined]
+
+    def clean_text(self) -> str:
+        return parsed(str(self.cleaned_data["text"]))
+
+    def saved(self) -> dict[str, Any]:
+        """The values that `versions.change_text` takes, of a valid form."""
+        return {
+            "text": self.cleaned_data["text"],
+            "move": self.cleaned_data["move"] == "yes",
+        }
 
 
 class TemplateForm(forms.Form):

@@ -71,6 +71,7 @@ class Reach:
     version: IcpVersion | None
     template: rendering.Template | None
     _judged: list[_Person] | None = None
+    _edge: list[tuple[int, int]] | None = None  # the last one within the limit, once asked for
 
     @classmethod
     def of(cls, campaign: Campaign, now: datetime) -> Reach:
@@ -147,6 +148,8 @@ class Reach:
             code: fates[code] for code in (Code.SUPPRESSED, Code.CONTACT_POLICY_GAP) if fates[code]
         }
         beyond = writable.total() - bands.total()
+        if not beyond:
+            self._edge = []
         lacking, lacks = self._count_lacking()
         if lacks:
             left_out[Code.MISSING_VARIABLE] = lacks.total()
@@ -165,13 +168,40 @@ class Reach:
             elsewhere=self._elsewhere(self._getting()).count() if self._others_wait() else 0,
         )
 
-    def _chosen(self) -> QuerySet[LeadScore]:
-        """The rows that a start would make."""
+    def _writable(self) -> QuerySet[LeadScore]:
+        """All who match and may be written to, best first."""
         version = self.version
         assert version is not None  # noqa: S101 - asked before
         matching = audience.matching(self.campaign, version)
-        found = audience.writable(matching, self.campaign.tenant, self.now)
-        return LeadScore.objects.filter(pk__in=found.values("pk")[: self.campaign.limit])
+        found: QuerySet[LeadScore] = audience.writable(matching, self.campaign.tenant, self.now)
+        return found
+
+    def _chosen(self) -> QuerySet[LeadScore]:
+        """The rows that a start would make."""
+        last = self._last()
+        if last is None:
+            return self._writable()
+        total, lead = last
+        return self._writable().filter(Q(total__gt=total) | Q(total=total, lead__lte=lead))
+
+    def _beyond(self) -> QuerySet[LeadScore]:
+        """Those who come too late in the order: the limit is reached before them."""
+        last = self._last()
+        if last is None:
+            return LeadScore.objects.none()
+        total, lead = last
+        return self._writable().filter(Q(total__lt=total) | Q(total=total, lead__gt=lead))
+
+    def _last(self) -> tuple[int, int] | None:
+        """Score and lead of the last one within the limit; None when the limit holds nobody back.
+
+        A bound in the order, so that an index serves what is asked of the rows before it.
+        """
+        if self._edge is None:
+            limit = self.campaign.limit
+            rows = self._writable().values_list("total", "lead_id")
+            self._edge = list(rows[max(limit - 1, 0) : limit])
+        return self._edge[0] if self._edge else None
 
     def _getting(self) -> QuerySet[LeadScore]:
         """Those of them who get a message: nothing that the text needs is unknown of them."""
@@ -182,7 +212,7 @@ class Reach:
         if reason == "":
             found = self._getting()
         elif reason == BEYOND:
-            found = self._fates().filter(fate="").exclude(pk__in=self._chosen().values("pk"))
+            found = self._beyond()
         elif reason == ELSEWHERE:
             found = self._elsewhere(self._getting())
         elif reason == Code.MISSING_VARIABLE:

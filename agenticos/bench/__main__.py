@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
     "dispatch": "dispatch",
     "dispatch-50ms": "dispatch",
+    "pages": "pages",
     "preview": "preview",
     "rescore": "rescore",
 }
@@ -38,17 +39,18 @@ def main() -> int:
     url = "" if args.database_url == "sqlite" else args.database_url
     if args.run:
         module = import_module(f"agenticos.bench.{MODULES[args.run]}")
-        figure = module.run(args.run, args.n, url)
-        figure["versions"] = {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("django", "django-q2", "httpx", "psycopg")},
-        }
-        figure["at"] = datetime.now(UTC).isoformat(timespec="seconds")
-        line = json.dumps(figure)
-        print(line, flush=True)
-        (ROOT / "var").mkdir(exist_ok=True)
-        with (ROOT / "var" / "bench.jsonl").open("a") as log:
-            log.write(line + "\n")
+        found = module.run(args.run, args.n, url)
+        for figure in found if isinstance(found, list) else [found]:
+            figure["versions"] = {
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("django", "django-q2", "httpx", "psycopg")},
+            }
+            figure["at"] = datetime.now(UTC).isoformat(timespec="seconds")
+            line = json.dumps(figure)
+            print(line, flush=True)
+            (ROOT / "var").mkdir(exist_ok=True)
+            with (ROOT / "var" / "bench.jsonl").open("a") as log:
+                log.write(line + "\n")
         return 0
     code = 0
     for name in args.names or NAMES:
