@@ -19,7 +19,7 @@ from django.db.models.functions import Cast, Coalesce, Concat
 from agenticos.clock import database_now
 from campaigns.models import AccountUsage, Campaign, CampaignCounts, Message, SendingAccount
 from integrations.models import Connection, SyncItem
-from leads.models import LeadScore
+from leads.models import ImportedLead, Lead, LeadImport, LeadScore
 from leads.scoring import from_compact
 from tenants.models import Tenant
 from tenants.owned import TenantOwned
@@ -175,6 +175,18 @@ def over_cap(full: bool) -> int:
     )
 
 
+def touched_without_message(full: bool) -> int:
+    """First touches taken by a message that is gone: the proof that somebody was written to."""
+    taker = Message.objects.filter(tenant=OuterRef("tenant"), pk=OuterRef("first_touch_by"))
+    return _number(Lead.objects.filter(~Exists(taker), first_touch_by__isnull=False))
+
+
+def undone_and_there(full: bool) -> int:
+    """Leads that an undone import made and neither removed nor says why not."""
+    made = ImportedLead.objects.filter(fate=ImportedLead.Fate.CREATED, lead__isnull=False)
+    return _number(made.filter(kept="", lead_import__state=LeadImport.State.UNDONE))
+
+
 def scores_differ(full: bool) -> int:
     """Scores that are not the sum of their breakdown: of the newest ones, or of all."""
     rows = LeadScore.objects.order_by("-pk").values_list("total", "breakdown")
@@ -257,6 +269,18 @@ INVARIANTS = [
         "No row points to a row of another tenant.",
         "For each foreign key between tenant tables: rows whose target has another tenant_id.",
         pointing_across,
+    ),
+    Invariant(
+        "touch-proven",
+        "Every first touch of a lead has its message.",
+        "Lead whose first_touch_by is the id of no Message.",
+        touched_without_message,
+    ),
+    Invariant(
+        "undo-whole",
+        "An undone import has removed every lead it made, or says why not.",
+        "ImportedLead with fate created and an empty kept, of a LeadImport in state undone.",
+        undone_and_there,
     ),
     Invariant(
         "scores-sum",

@@ -107,7 +107,10 @@ def renew_credential(
         .get(pk=account.pk)
     )
     connecting.replace_secret(row.connection, token, known_as, by=by, now=now)
-    dead = row.state == SendingAccount.State.BLOCKED and row.block_code in SESSION_CODES
+    # A connection that is switched off stays so, and its account cannot send yet.
+    works = row.connection.state == Connection.State.ACTIVE
+    blocked = row.state == SendingAccount.State.BLOCKED
+    dead = works and blocked and row.block_code in SESSION_CODES
     if dead:
         actions.unblock_account(row, by=by, now=now)
     account.refresh_from_db()

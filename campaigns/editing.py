@@ -10,9 +10,9 @@ from django.utils.translation import gettext as _
 
 from agenticos.errors import Refused
 from agenticos.queue import enqueue
-from campaigns import ledger
+from campaigns import health, ledger
 from campaigns.drafting import check_window, locked, set_accounts
-from campaigns.models import Campaign, SendingAccount
+from campaigns.models import Campaign, Message, SendingAccount
 from tenants import audit
 from tenants.models import User
 
@@ -47,8 +47,9 @@ def change_pace(
 ) -> None:
     """Change hours, minimum score and accounts, from the next message on.
 
-    What is in flight still leaves through an account that was taken away. Raises Refused when
-    nothing of the campaign leaves any more, without an account, and for hours that never open.
+    What was claimed goes back and meets the gates anew; only what is dispatched already still
+    arrives. Raises Refused when nothing of the campaign leaves any more, without an account, and
+    for hours that never open.
     """
     row = locked(campaign)
     if row.state not in PACED:
@@ -76,6 +77,9 @@ def change_pace(
     campaign.window, campaign.min_score = window, min_score
     if "accounts" in changed:
         set_accounts(row, accounts)
+    tally = ledger.Tally()
+    health.release_claims(Message.objects.filter(campaign=row), now, tally)
+    tally.write()
     audit.record(row, "campaign.pace_changed", by=by, changed=changed)
     if row.state == State.RUNNING:
         # An account that waits for the old opening time looks again.

@@ -26,7 +26,7 @@ from agenticos.leasing import NO_LEASE, LeaseLost
 from agenticos.sql import insert_many, update_many
 from leads import actions, drafts, exporting, rescoring, suppression
 from leads.filters import LeadFilter
-from leads.layout import Layout, matching
+from leads.layout import Layout, canonical, matching
 from leads.models import BulkJob, BulkRow, Icp, Lead, LeadTag
 from tenants import audit
 from tenants.models import Tenant, User
@@ -103,10 +103,11 @@ def start(
         folder=uuid.uuid4().hex if kind == Kind.EXPORT else "",
     )
     if lead_ids is None:
-        found = LeadFilter(QueryDict(query), tenant=tenant, now=now)
+        asked = QueryDict(query)
+        found = LeadFilter(asked, tenant=tenant, now=now)
         if found.problems:
             raise Refused(found.problems[0], code="bad_filter")
-        job.query = query
+        job.query = canonical(found, Layout.read(asked))
         job.up_to = Lead.objects.aggregate(last=Max("pk"))["last"] or 0
         job.save()
     else:

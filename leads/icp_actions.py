@@ -46,7 +46,8 @@ def publish(
 
     Raises Refused without a note, and while another version is scoring.
     """
-    note = " ".join(note.split())
+    # PostgreSQL knows no text with a NUL in it.
+    note = " ".join(note.replace("\x00", "").split())
     if not note:
         raise Refused(_("Write a note: what is different, and why."), code="note_needed")
     version = actions.publish_icp(tenant, config, note=note, by=by, now=now)

@@ -131,11 +131,11 @@ def work_chunk(lead_import: LeadImport, *, token: str, now: datetime) -> bool:
     dry = row.state == LeadImport.State.REHEARSING
     if not dry and row.state != LeadImport.State.RUNNING:
         return True
-    if not row.offset and (dry or row.rehearsal):
-        with transaction.atomic():
-            importlog.forget(row)
     chunk = _read_on(row)
     with transaction.atomic():
+        if not row.offset and (dry or row.rehearsal):
+            # In here: a worker that comes too late takes nothing away from its successor.
+            importlog.forget(row)
         engines = [] if dry else engines_in_use(lock_icp())
         entries = importlog.recall(row, chunk.handles)
         planner = importlog.StagedPlanner(row, entries) if dry else Planner(row.policy)

@@ -8,6 +8,7 @@ from django.db import models
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from agenticos import scope
 from agenticos.leasing import Lease, Leased
 from agenticos.states import Stateful
 from leads.importing.sentences import sentence_for
@@ -99,7 +100,9 @@ class LeadQuerySet(TenantQuerySet["Lead"]):
 
     def scored_under(self, version_id: int) -> LeadQuerySet:
         """Join the score of one ICP version; annotates total, band, eligible, score_id."""
-        score = models.FilteredRelation("scores", condition=models.Q(scores__version_id=version_id))
+        # The tenant is named too: the indexes that order leads by score begin with it.
+        mine = models.Q(scores__tenant_id=scope.tenant_id(), scores__version_id=version_id)
+        score = models.FilteredRelation("scores", condition=mine)
         return self.alias(score=score).annotate(
             total=models.F("score__total"),
             band=models.F("score__band"),

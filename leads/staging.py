@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -157,9 +158,23 @@ def reopen(row: LeadImport, *, by: User | None) -> None:
         audit.record(row, "import.reopened", by=by)
 
 
+def seen_of(row: LeadImport) -> str:
+    """What tells one rehearsal from another: 16 hex digits; the same while nothing differs."""
+    facts = [row.dialect, row.mapping, row.policy, row.list_name, intake.counts_of(row)]
+    text = json.dumps(facts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 @transaction.atomic
-def commit_import(row: LeadImport, *, by: User | None, now: datetime) -> None:
-    """Have the workers do what was rehearsed. Raises Refused when it was not, or was before."""
+def commit_import(row: LeadImport, *, seen: str = "", by: User | None, now: datetime) -> None:
+    """Have the workers do what was rehearsed. Raises Refused when it was not, or was before.
+
+    `seen` is `seen_of` the rehearsal that a person looked at; Refused when it was another.
+    """
+    if seen and seen != seen_of(row):
+        raise Refused(
+            _("Somebody else changed this a moment ago. Look at it again."), code="changed"
+        )
     actions.ensure_icp(row.tenant, by=by, now=now)
     row.move_to(
         State.WAITING,

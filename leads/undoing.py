@@ -118,7 +118,8 @@ class _Chunk:
         # Held, so that no room above can add a row to a lead between the look and the removal.
         leads = Lead.objects.select_for_update(of=("self",)).filter(pk__in=ids)
         columns = ("id", "updated_at", "suppressed_at", "first_touch_at")
-        self._leads = {found[0]: found for found in leads.values_list(*columns)}
+        # In the order in which those who send lock them.
+        self._leads = {found[0]: found for found in leads.order_by("pk").values_list(*columns)}
 
     def untag(self) -> None:
         """Take the leads off the list that this import put them on."""

@@ -68,6 +68,7 @@ def _name(view: SavedView, name: str) -> None:
     view.name = name
     try:
         with transaction.atomic():
-            view.save()
+            # What the view shows may be changed in another tab meanwhile.
+            view.save(update_fields=["name", "shared", "pinned"] if view.pk else None)
     except IntegrityError as error:
         raise Refused(_("There is a view of this name already."), code="view_exists") from error

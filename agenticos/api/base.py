@@ -34,7 +34,7 @@ from agenticos.api.problems import Problem, bad_cursor
 from agenticos.api.shapes import PageQuery, ProblemSerializer
 from tenants.authentication import SCOPES, Caller, NoEntry, caller_of
 from tenants.models import Tenant, User
-from tenants.roles import ACTIONS
+from tenants.roles import ACTIONS, can
 
 M = TypeVar("M", bound=Model)
 V = TypeVar("V", bound=Callable[..., Response])
@@ -244,6 +244,11 @@ class ApiView(APIView):
         if request.headers.get("Accept-Language"):
             return translation.get_language_from_request(request._request)
         return self.by.language or self.tenant.language
+
+    @property
+    def may_read(self) -> bool:
+        """Whether the texts of messages are shown to the key's creator."""
+        return can(self.caller.membership, "messages.view_text")
 
     def may(self, scope_name: str, action: str) -> bool:
         return self.caller.may(scope_name, action)

@@ -17,7 +17,7 @@ from agenticos.api.problems import bad_input
 from agenticos.api.shapes import PageQuery, Strict, page_of
 from campaigns import actions, removal
 from campaigns.models import Campaign, SendingAccount, Step
-from campaigns.status import iso, stats_of, status_of
+from campaigns.status import iso, starts_at, stats_of, status_of
 from tenants.models import Tenant
 
 LIMIT_MAX = 100_000
@@ -65,6 +65,15 @@ class CampaignCreate(CampaignPatch):
         return super().validate(attrs)
 
 
+class StartAt(Strict):
+    """When to start; nothing means now."""
+
+    at = serializers.DateTimeField(
+        required=False,
+        help_text="ISO 8601. Without an offset it is in the workspace's time zone.",
+    )
+
+
 class StatsSerializer(serializers.Serializer[Any]):
     """The seven states after `audience` sum to it at every moment."""
 
@@ -84,7 +93,10 @@ class CampaignSerializer(serializers.Serializer[Any]):
     state = serializers.ChoiceField(Campaign.State.choices)
     reason = serializers.CharField(help_text="A code, or empty.")
     reason_text = serializers.CharField()
-    text = serializers.CharField(help_text="The first message, before it is rendered.")
+    text = serializers.CharField(
+        allow_null=True,
+        help_text="The first message, before it is rendered; null for those who may not read.",
+    )
     audience = serializers.DictField()
     account_ids = serializers.ListField(child=serializers.IntegerField())
     limit = serializers.IntegerField()
@@ -92,6 +104,7 @@ class CampaignSerializer(serializers.Serializer[Any]):
     window = serializers.DictField(allow_null=True)
     stats = StatsSerializer()
     created_at = serializers.DateTimeField()
+    starts_at = serializers.DateTimeField(allow_null=True, help_text="Set while `scheduled`.")
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
 
@@ -102,6 +115,7 @@ class CampaignStatusSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(Campaign.State.choices)
     sub_status = serializers.CharField(help_text="Why nothing leaves now: a code, or empty.")
     reason = serializers.CharField(help_text="The same as a sentence, with what to do.")
+    starts_at = serializers.DateTimeField(allow_null=True, help_text="Set while `scheduled`.")
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
     checkpoint = serializers.DateTimeField(
@@ -122,7 +136,7 @@ STATS = {
 }  # fmt: skip
 STATUS = {
     "campaign_id": 12, "name": "Autumn", "status": "running", "sub_status": "outside_window",
-    "reason": "It is outside the campaign's sending hours.",
+    "reason": "It is outside the campaign's sending hours.", "starts_at": None,
     "started_at": "2026-03-04T15:00:00+00:00", "finished_at": None,
     "checkpoint": "2026-03-04T15:12:09+00:00", "stats": STATS,
 }  # fmt: skip
@@ -159,7 +173,7 @@ def chosen_text(tenant: Tenant, given: dict[str, Any]) -> str | None:
     return template.body
 
 
-def shown(campaigns: list[Campaign]) -> list[dict[str, Any]]:
+def shown(campaigns: list[Campaign], *, may_read: bool) -> list[dict[str, Any]]:
     """Campaigns as the API shows them, with three statements for all of them."""
     ids = [campaign.pk for campaign in campaigns]
     texts: dict[int, str] = {}
@@ -176,7 +190,7 @@ def shown(campaigns: list[Campaign]) -> list[dict[str, Any]]:
             "state": row.state,
             "reason": row.reason,
             "reason_text": row.why,
-            "text": texts.get(row.pk, ""),
+            "text": texts.get(row.pk, "") if may_read else None,
             "audience": row.audience,
             "account_ids": accounts.get(row.pk, []),
             "limit": row.limit,
@@ -184,6 +198,7 @@ def shown(campaigns: list[Campaign]) -> list[dict[str, Any]]:
             "window": row.window or None,
             "stats": stats_of(row.counts),
             "created_at": iso(row.created_at),
+            "starts_at": iso(starts_at(row)),
             "started_at": iso(row.started_at),
             "finished_at": iso(row.finished_at),
         }
@@ -199,10 +214,13 @@ class CampaignsView(ApiView):
         return one(self.campaigns(), pk)
 
     def show(self, pk: int, status: int = 200) -> Response:
-        return Response(shown([self.campaign(pk)])[0], status=status)
+        found = shown([self.campaign(pk)], may_read=self.may_read)
+        return Response(found[0], status=status)
 
     def status_answer(self, pk: int, status: int = 202) -> Response:
-        return Response(status_of(self.campaign(pk), timezone.now()), status=status)
+        campaign = self.campaign(pk)
+        answer = status_of(campaign, timezone.now()) | {"starts_at": iso(starts_at(campaign))}
+        return Response(answer, status=status)
 
 
 # --- Campaigns --------------------------------------------------------------------------------
@@ -220,7 +238,7 @@ class Campaigns(CampaignsView):
             rows = rows.filter(state=query["state"])
         if query["q"]:
             rows = rows.filter(name__icontains=query["q"])
-        return self.page(rows, ("-pk",), query, shown)
+        return self.page(rows, ("-pk",), query, lambda found: shown(found, may_read=self.may_read))
 
     @operation(
         "campaigns:write", "campaigns.edit", tag=TAG, summary="Create a draft",
@@ -293,12 +311,21 @@ class CampaignDetail(CampaignsView):
 
 class CampaignStart(CampaignsView):
     @operation(
-        "campaigns:launch", "campaigns.launch", tag=TAG, summary="Start a draft",
-        answer=CampaignStatusSerializer, status=202, example=STATUS,
-        text="409 `already_started` for the second of two starts.",
+        "campaigns:launch", "campaigns.launch", tag=TAG, summary="Start a draft, now or later",
+        body=StartAt, answer=CampaignStatusSerializer, status=202, example=STATUS,
+        sent={"at": "2026-03-05T09:00:00-03:00"},
+        text=(
+            "409 `already_started` for the second of two starts. With `at` it is `scheduled`, and "
+            "starts by itself; again with another time moves it, and without one starts it now."
+        ),
     )  # fmt: skip
     def post(self, request: Request, pk: int) -> Response:
-        actions.start_campaign(self.campaign(pk), by=self.by, now=timezone.now())
+        campaign, now = self.campaign(pk), timezone.now()
+        at = self.given(StartAt).get("at")
+        if at is None:
+            actions.start_campaign(campaign, by=self.by, now=now)
+        else:
+            actions.schedule_campaign(campaign, at, by=self.by, now=now)
         return self.status_answer(pk)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -20,12 +22,20 @@ class TemplatePatch(Strict):
 
 
 class TemplateSerializer(serializers.ModelSerializer[Template]):
+    body = serializers.CharField(allow_null=True, help_text="null for those who may not read.")
+
     class Meta:
         model = Template
         fields = ("id", "name", "body", "updated_at")
 
 
 TemplatePage = page_of(TemplateSerializer)
+
+
+def shown(row: Template, *, may_read: bool) -> dict[str, Any]:
+    """A text as the API shows it."""
+    found = dict(TemplateSerializer(row).data)
+    return found if may_read else {**found, "body": None}
 
 
 class Templates(ApiView):
@@ -38,7 +48,7 @@ class Templates(ApiView):
             self.tenant.templates.all(),
             ("pk",),
             self.query(),
-            lambda rows: TemplateSerializer(rows, many=True).data,
+            lambda rows: [shown(row, may_read=self.may_read) for row in rows],
         )
 
     @operation(
@@ -58,7 +68,8 @@ class TemplateDetail(ApiView):
         answer=TemplateSerializer,
     )  # fmt: skip
     def get(self, request: Request, pk: int) -> Response:
-        return Response(TemplateSerializer(one(self.tenant.templates.all(), pk)).data)
+        row = one(self.tenant.templates.all(), pk)
+        return Response(shown(row, may_read=self.may_read))
 
     @operation(
         "campaigns:write", "campaigns.edit", tag="Templates", summary="Change a text",

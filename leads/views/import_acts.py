@@ -31,7 +31,8 @@ def import_commit(request: TenantRequest, pk: int) -> HttpResponse:
     """Do what the check has counted."""
     row = get_object_or_404(request.tenant.imports, pk=pk)
     try:
-        staging.commit_import(row, by=request.user, now=timezone.now())
+        seen = request.POST.get("seen", "")
+        staging.commit_import(row, seen=seen, by=request.user, now=timezone.now())
     except Refused as error:
         messages.error(request, str(error))
     return redirect(_page_of(request, row))

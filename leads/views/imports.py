@@ -105,7 +105,7 @@ def import_sample(request: TenantRequest) -> HttpResponse:
 def import_detail(request: TenantRequest, pk: int) -> HttpResponse:
     """One import at its stage: the check and its figures, progress, the report, the undoing."""
     row = get_object_or_404(request.tenant.imports.select_related("started_by"), pk=pk)
-    code, kept_last = request.GET.get("code", ""), undoing.until(row)
+    code, kept_last = request.GET.get("code", "").replace("\x00", ""), undoing.until(row)
     problems = row.problems.all()
     page = paging.page(
         problems.filter(code=code) if code else problems,
@@ -120,6 +120,7 @@ def import_detail(request: TenantRequest, pk: int) -> HttpResponse:
         "is_moving": row.state in MOVING,
         "is_check": row.state in (State.REHEARSING, State.READY),
         "step": _step(row),
+        "seen": staging.seen_of(row),
         "undo_until": kept_last if kept_last and kept_last >= timezone.now() else None,
         "differs": _differs(row),
         "rate": _rate(row),
