@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _, ngettext
 
 from agenticos.errors import Refused
 from agenticos.queue import enqueue
-from campaigns import audience, health, ledger
+from campaigns import health, ledger
 from campaigns.codes import Code, sentence
 from campaigns.drafting import (
     create_campaign as create_campaign,
@@ -28,52 +28,17 @@ from campaigns.models import (
     CampaignCounts,
     Message,
     SendingAccount,
-    Step,
 )
-from leads import actions as lead_actions
-from leads.models import Icp
+from campaigns.starting import (
+    schedule_campaign as schedule_campaign,
+    start_campaign as start_campaign,
+    unschedule_campaign as unschedule_campaign,
+)
 from tenants import audit
 from tenants.models import Tenant, User
 
 State = Campaign.State
 _NO_REASON = {"reason": "", "reason_sentence": "", "reason_detail": ""}
-
-
-@transaction.atomic
-def start_campaign(campaign: Campaign, *, by: User | None, now: datetime) -> None:
-    """Start a draft: its audience is frozen in the background, then messages leave.
-
-    Raises Refused with the code `already_started` for the second of two starts, and when there
-    is nobody to write to, no text, or no account that can send.
-    """
-    row = _locked(campaign)
-    if row.state not in (State.DRAFT, State.SCHEDULED):
-        raise Refused(_("This campaign has already been started."), code="already_started")
-    if not Step.objects.filter(campaign=row).exists():
-        raise Refused(_("The campaign has no text yet."), code="no_text")
-    if not CampaignAccount.objects.filter(
-        campaign=row, account__state=SendingAccount.State.ACTIVE
-    ).exists():
-        raise Refused(sentence(Code.NO_ELIGIBLE_ACCOUNT), code=Code.NO_ELIGIBLE_ACCOUNT)
-    icp = Icp.objects.select_related("live").first()
-    if icp is None:
-        raise Refused(
-            _("There is no ICP yet, so no lead has a score. Publish one first."), code="no_icp"
-        )
-    if row.audience.get("kind") == "handles":
-        wanted = audience.handles(row)
-        if wanted:
-            lead_actions.ensure_leads(row.tenant, wanted, source="campaign")
-        nobody = not wanted
-    else:
-        scores = audience.matching(row, icp.live)
-        nobody = not audience.writable(scores, row.tenant, now)[:1]
-    if nobody:
-        raise Refused(sentence(Code.NOBODY_TO_WRITE_TO), code=Code.NOBODY_TO_WRITE_TO)
-    row.move_to(State.PREPARING, started_at=now, icp_version=icp.live, reason="")
-    audit.record(row, "campaign.started", by=by)
-    enqueue("campaigns.tasks.prepare_slice")
-    campaign.state, campaign.started_at = row.state, row.started_at
 
 
 @transaction.atomic

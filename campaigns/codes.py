@@ -33,6 +33,7 @@ class Code(StrEnum):
     OUTCOME_UNKNOWN = "outcome_unknown"
     WORKER_LOST = "worker_lost"
     NOBODY_TO_WRITE_TO = "nobody_to_write_to"
+    START_OVERDUE = "start_overdue"
     # A final skip of one lead.
     SUPPRESSED = "suppressed"
     CONTACT_POLICY_GAP = "contact_policy_gap"
@@ -80,6 +81,9 @@ SENTENCES: dict[str, Promise | str] = {
     ),
     Code.NOBODY_TO_WRITE_TO: _(
         "Nobody in the audience may be written to now. Widen the audience, then start again."
+    ),
+    Code.START_OVERDUE: _(
+        "Its time to start passed while no worker was running. Look at the plan, then start it."
     ),
     Code.SUPPRESSED: _("This person must not be written to."),
     Code.CONTACT_POLICY_GAP: _("This person had a first message from this workspace recently."),

@@ -43,6 +43,8 @@ class MessageFilter(forms.Form):
     state = forms.ChoiceField(required=False, choices=[("", ""), *Message.State.choices])
     reason = forms.CharField(required=False, max_length=60)
     account = forms.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
+    step = forms.IntegerField(required=False, min_value=1, max_value=10)
+    version = forms.IntegerField(required=False, min_value=1, max_value=32_767)
     q = forms.CharField(required=False, label=_("Handle or name"), max_length=120)
 
     def __init__(self, data: Any) -> None:
@@ -51,11 +53,15 @@ class MessageFilter(forms.Form):
         self.chosen: str = self.cleaned_data.get("state", "")
         self.cause: str = self.cleaned_data.get("reason", "")
         self.account_id: int | None = self.cleaned_data.get("account")
+        self.step_number: int | None = self.cleaned_data.get("step")
+        self.step_version: int | None = self.cleaned_data.get("version")
         self.words: str = self.cleaned_data.get("q", "").lstrip("@")
 
     @property
     def narrows(self) -> bool:
-        return bool(self.cause or self.account_id or self.words)
+        return bool(
+            self.cause or self.account_id or self.step_number or self.step_version or self.words
+        )
 
     def apply(self, messages: QuerySet[Message]) -> QuerySet[Message]:
         """Narrow `messages`; a field that does not validate narrows nothing."""
@@ -65,6 +71,10 @@ class MessageFilter(forms.Form):
             messages = messages.filter(reason=self.cause)
         if self.account_id:
             messages = messages.filter(account=self.account_id)
+        if self.step_number:
+            messages = messages.filter(step_number=self.step_number)
+        if self.step_version:
+            messages = messages.filter(step_version=self.step_version)
         if self.words:
             named = Q(lead__handle__icontains=self.words) | Q(lead__name__icontains=self.words)
             messages = messages.filter(named)

@@ -168,6 +168,8 @@ class Campaign(Stateful, Lease, TenantOwned):
     window = models.JSONField(default=dict, blank=True)
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+    # When a person planned its start: read only while it is scheduled.
+    starts_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     # Checkpoint of `preparing`: the version whose scores order the audience, and the last row.
@@ -200,7 +202,13 @@ class Campaign(Stateful, Lease, TenantOwned):
                 name="campaign_state",
             ),
         ]
-        indexes = [models.Index(fields=["tenant", "state", "-id"], name="campaign_list")]
+        indexes = [
+            models.Index(fields=["tenant", "state", "-id"], name="campaign_list"),
+            # Whose time has come? Across all tenants, so it begins with the time.
+            models.Index(
+                fields=["starts_at"], name="campaign_starts", condition=Q(state="scheduled")
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -342,8 +350,9 @@ class Message(Leased, TenantOwned):
     campaign = models.ForeignKey(
         Campaign, on_delete=models.CASCADE, related_name="messages", db_index=False
     )
+    # The ledger says who was written to: no lead goes before its messages.
     lead = models.ForeignKey(
-        Lead, on_delete=models.CASCADE, related_name="messages", db_index=False
+        Lead, on_delete=models.RESTRICT, related_name="messages", db_index=False
     )
     step_number = models.PositiveSmallIntegerField(default=1)
     step_version = models.PositiveSmallIntegerField(default=1)

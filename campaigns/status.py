@@ -26,6 +26,11 @@ def status_of(campaign: Campaign, now: datetime) -> dict[str, Any]:
     }
 
 
+def starts_at(campaign: Campaign) -> datetime | None:
+    """When it starts by itself; None unless it is scheduled."""
+    return campaign.starts_at if campaign.state == Campaign.State.SCHEDULED else None
+
+
 def stats_of(counts: CampaignCounts) -> dict[str, int]:
     """The audience, and the seven states that sum to it."""
     return {

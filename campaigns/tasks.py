@@ -15,11 +15,12 @@ from agenticos import queue, scope
 from agenticos.clock import OVERDUE, Clock, database_now
 from agenticos.leasing import new_token, owner, stopping
 from agenticos.models import Chore
-from campaigns import audience, health, sending, settling
+from campaigns import audience, health, sending, settling, starting
 from campaigns.models import Campaign, Message
 
 SWEEP_EVERY = timedelta(seconds=30)
 SWEEP = "campaigns.sweep"
+STARTS_AT_ONCE = 100
 
 
 def send_slice() -> None:
@@ -102,4 +103,23 @@ def next_prepare_at() -> datetime | None:
         if rows.filter(lease_until__isnull=True).exists():
             return OVERDUE
         first: datetime | None = rows.aggregate(first=Min("lease_until"))["first"]
+        return first
+
+
+def start_due() -> None:
+    """Start the scheduled campaigns whose time has come."""
+    now = database_now()
+    with scope.as_system("campaigns whose time has come"):
+        due = Campaign.objects.filter(state=Campaign.State.SCHEDULED, starts_at__lte=now)
+        rows = list(due.order_by("starts_at")[:STARTS_AT_ONCE])
+    for row in rows:
+        with scope.as_tenant(row.tenant_id):
+            starting.start_at_its_time(row, now=now)
+
+
+def next_start_at() -> datetime | None:
+    """When the next scheduled campaign is to start."""
+    with scope.as_system("when the next campaign starts"):
+        rows = Campaign.objects.filter(state=Campaign.State.SCHEDULED)
+        first: datetime | None = rows.aggregate(first=Min("starts_at"))["first"]
         return first

@@ -16,6 +16,7 @@ from campaigns.views import (
     leads,
     listing,
     panel,
+    sequence,
     settings_tab,
 )
 
@@ -28,7 +29,9 @@ urlpatterns = [
     path("leads/<int:pk>/next/", leads.lead_next, name="lead-next"),
     path("<int:pk>/", panel.campaign_detail, name="detail"),
     path("<int:pk>/audience/", audience.campaign_audience, name="audience"),
-    path("<int:pk>/sequence/", panel.campaign_sequence, name="sequence"),
+    path("<int:pk>/sequence/", sequence.campaign_sequence, name="sequence"),
+    path("<int:pk>/sequence/<int:number>/", sequence.campaign_text, name="text"),
+    path("<int:pk>/sequence/<int:number>/move/", sequence.campaign_move, name="text-move"),
     path("<int:pk>/accounts/", panel.campaign_accounts, name="accounts"),
     path("<int:pk>/activity/", activity.campaign_activity, name="activity"),
     path("<int:pk>/settings/", settings_tab.campaign_settings, name="settings"),
@@ -45,6 +48,7 @@ urlpatterns = [
     path("<int:pk>/gates/", gates.campaign_gates, name="gates"),
     path("<int:pk>/start/", launch.campaign_start, name="start"),
     path("<int:pk>/start/people/", launch.launch_audience, name="launch-audience"),
+    path("<int:pk>/unschedule/", launch.campaign_unschedule, name="unschedule"),
     path("<int:pk>/pause/", acts.campaign_pause, name="pause"),
     path("<int:pk>/resume/", acts.campaign_resume, name="resume"),
     path("<int:pk>/stop/", acts.campaign_stop, name="stop"),

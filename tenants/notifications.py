@@ -63,6 +63,10 @@ KINDS: dict[str, Kind] = {
         _("“%(name)s” could not be started."),
         "campaigns:detail", "campaigns.view", "alert-circle", "error",
     ),
+    "campaign.start_missed": Kind(
+        _("“%(name)s” did not start at its time: it waits for somebody to look at it."),
+        "campaigns:detail", "campaigns.view", "calendar-time", "warning",
+    ),
     "account.blocked": Kind(
         _("The account %(name)s is blocked and sends nothing."),
         "accounts:detail", "accounts.view", "ban", "error",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django import template
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.text import capfirst
-from django.utils.translation import pgettext_lazy
+from django.utils.translation import pgettext, pgettext_lazy
 
 from campaigns.fixes import Fix
 from campaigns.forms import DAYS
@@ -107,6 +110,23 @@ def window_days(window: dict[str, Any]) -> str:
     if len(days) > 2 and days == list(range(days[0], days[-1] + 1)):
         return f"{names[days[0]]}–{names[days[-1]]}"
     return ", ".join(names[day] for day in days)
+
+
+@register.filter
+def start_words(at: datetime) -> str:
+    """When a campaign starts, with the day of the week and the zone's city.
+
+    "Tue 24 Nov, 09:00 (Sao Paulo)"
+    """
+    shown = date_format(timezone.localtime(at), pgettext("date format", "D j M, H:i"))
+    return f"{shown} ({zone_city(timezone.get_current_timezone_name())})"
+
+
+@register.filter
+def zone_city(name: str) -> str:
+    """What people call a time zone: "America/Sao_Paulo" is "São Paulo"."""
+    city = name.rpartition("/")[2].replace("_", " ")
+    return {"Sao Paulo": "São Paulo"}.get(city, city)
 
 
 @register.filter

@@ -366,7 +366,8 @@ def test_after_the_answer_to_stop_nothing_leaves_while_two_workers_race(acme, al
     for thread in threads:
         thread.join()
     end = counts(campaign)
-    assert end["sent"] == book.get("sent", 0) + flying
+    # Not equal: on a slow machine a row in flight may reach its fence before its call.
+    assert book.get("sent", 0) <= end["sent"] <= book.get("sent", 0) + flying
     assert len(wire.sent) == end["sent"]
-    assert set(end) <= {"sent", "cancelled"}
+    assert end["sent"] + end.get("cancelled", 0) == 120
     assert not wire.doubled()

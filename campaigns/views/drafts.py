@@ -148,7 +148,7 @@ def campaign_content(request: TenantRequest, pk: int) -> HttpResponse:
             :TEMPLATES_MAX
         ],
         "fills": sampling.fills(leads),
-        **_preview(str(form["text"].value() or ""), leads),
+        **preview_of(str(form["text"].value() or ""), leads),
         **_pace(request, campaign, form),
     }
     return render_page(request, "campaigns/content.html", context)
@@ -173,11 +173,11 @@ def campaign_preview(request: TenantRequest, pk: int) -> HttpResponse:
     if request.htmx.target == "pace":
         context |= _pace(request, campaign, form)
     else:
-        context |= _preview(request.POST.get("text", ""), prospects.leads_of(campaign))
+        context |= preview_of(request.POST.get("text", ""), prospects.leads_of(campaign))
     return render_page(request, "campaigns/content.html", context, parts=["preview", "pace"])
 
 
-def _preview(text: str, leads: list[Lead]) -> dict[str, Any]:
+def preview_of(text: str, leads: list[Lead]) -> dict[str, Any]:
     """The text for three people, and how many lack what it needs."""
     context: dict[str, Any] = {"total": len(leads), "samples": [], "lacking": [], "problem": ""}
     if not text.strip():

@@ -16,10 +16,13 @@ from django_htmx.http import reswap, retarget
 
 from agenticos import paging
 from agenticos.htmx import render_page
+from agenticos.questions import Question, ask
 from campaigns import actions, diagnosis, planning, reach
 from campaigns.codes import Code, sentence
+from campaigns.forms import StartForm
 from campaigns.models import Campaign
 from campaigns.reach import AudienceSummary, Reach
+from campaigns.templatetags.campaign_ui import start_words
 from campaigns.views.shared import dialog, done, one_of
 from leads.models import Band
 from tenants.http import TenantRequest, requires
@@ -50,21 +53,61 @@ def campaign_start(request: TenantRequest, pk: int) -> HttpResponse:
     """The launch card, and the start itself; above 500 people their number has to be typed."""
     campaign = one_of(request, pk)
     if request.method != "POST":
-        return _launch(request, campaign)
+        return _launch(request, campaign, StartForm(initial={"at": campaign.starts_at}))
     total = Reach.of(campaign, timezone.now()).summary().total
+    form = StartForm(request.POST)
     if total > CONFIRM_ABOVE and request.POST.get("confirm", "").strip() != str(total):
         problem = _("Type %(total)s, the number of people, to confirm.") % {"total": total}
-        response = _launch(request, campaign, problem)
-        return retarget(reswap(response, "innerHTML"), "#dialog-body") if request.htmx else response
+        return _asked_again(request, campaign, form, problem)
+    if not form.is_valid():
+        return _asked_again(request, campaign, form, _("Choose when it shall start."))
 
     def act(campaign: Campaign, now: datetime) -> str:
+        if at := form.chosen:
+            actions.schedule_campaign(campaign, at, by=request.user, now=now)
+            return _("“%(name)s” starts by itself: %(at)s.") % {
+                "name": campaign.name,
+                "at": start_words(at),
+            }
         actions.start_campaign(campaign, by=request.user, now=now)
         return _("“%(name)s” has started.") % {"name": campaign.name}
 
     return done(request, campaign, act)
 
 
-def _launch(request: TenantRequest, campaign: Campaign, problem: str = "") -> HttpResponse:
+@requires("campaigns.launch")
+@require_http_methods(["GET", "HEAD", "POST"])
+def campaign_unschedule(request: TenantRequest, pk: int) -> HttpResponse:
+    """Take a scheduled start back, after asking."""
+    campaign = one_of(request, pk)
+    question = Question(
+        _("Take back the scheduled start of “%(name)s”?") % {"name": campaign.name},
+        _("Take it back"),
+        (_("It is a draft again, and nothing is sent until somebody starts it."),),
+        campaign.get_absolute_url(),
+        "calendar-time",
+        target="#toasts",
+    )
+    if request.method != "POST":
+        return ask(request, question)
+
+    def act(campaign: Campaign, now: datetime) -> str:
+        actions.unschedule_campaign(campaign, by=request.user, now=now)
+        return _("“%(name)s” is a draft again.") % {"name": campaign.name}
+
+    return done(request, campaign, act)
+
+
+def _asked_again(
+    request: TenantRequest, campaign: Campaign, form: StartForm, problem: str
+) -> HttpResponse:
+    response = _launch(request, campaign, form, problem)
+    return retarget(reswap(response, "innerHTML"), "#dialog-body") if request.htmx else response
+
+
+def _launch(
+    request: TenantRequest, campaign: Campaign, form: StartForm, problem: str = ""
+) -> HttpResponse:
     now = timezone.now()
     summary = Reach.of(campaign, now).summary()
     found = planning.forecast_for(campaign, now=now, messages=summary.total)
@@ -90,6 +133,7 @@ def _launch(request: TenantRequest, campaign: Campaign, problem: str = "") -> Ht
         "forecast": found,
         "confirm": summary.total > CONFIRM_ABOVE,
         "problem": problem,
+        "form": form,
     }
     return dialog(request, "campaigns/launch.html", context)
 

@@ -22,6 +22,7 @@ from campaigns import codes, diagnosis, facts, forecast, gates, ledger
 from campaigns.filters import CampaignFilter
 from campaigns.models import Campaign, CampaignAccount, CampaignCounts, Message, SendingAccount
 from campaigns.planner import Inputs, Rival, Sender, plan
+from campaigns.templatetags.campaign_ui import start_words
 from campaigns.views.shared import counts_of
 from tenants.http import TenantRequest, requires
 
@@ -202,6 +203,8 @@ def _sub_status(
 
     The panel asks every gate, caps included.
     """
+    if campaign.state == State.SCHEDULED and campaign.starts_at:
+        return _("starts %(at)s") % {"at": start_words(campaign.starts_at)}, None
     if campaign.why:
         return campaign.why, None
     if campaign.state == State.PREPARING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Count
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
@@ -15,7 +14,7 @@ from django.views.decorators.http import require_safe
 from agenticos.htmx import render_page
 from agenticos.models import WorkerBeat
 from campaigns import day_plan, diagnosis, facts
-from campaigns.models import Campaign, CampaignCounts, Step
+from campaigns.models import Campaign, CampaignCounts
 from campaigns.views.shared import counts_of, ledger_url, one_of
 from tenants.http import TenantRequest, requires
 from tenants.roles import can
@@ -85,23 +84,6 @@ def _first_text(request: TenantRequest, campaign: Campaign) -> str:
         return ""
     step = campaign.steps.order_by("number", "-version").first()
     return step.body if step else ""
-
-
-@requires("campaigns.view")
-@require_safe
-def campaign_sequence(request: TenantRequest, pk: int) -> HttpResponse:
-    """The texts, newest version first, with how many messages each version has."""
-    campaign = one_of(request, pk)
-    rows = campaign.messages.values_list("step_number", "step_version").annotate(n=Count("pk"))
-    using = {(number, version): n for number, version, n in rows.order_by()}
-    steps = campaign.steps.select_related("origin__template").order_by("number", "-version")
-    may_read = can(request.membership, "messages.view_text")
-    if not may_read:
-        steps = steps.defer("body", "origin__body", "origin__template__body")
-    shown: list[tuple[Step, int]] = [
-        (step, using.get((step.number, step.version), 0)) for step in steps
-    ]
-    return tab_page(request, campaign, "sequence", {"steps": shown, "may_read": may_read})
 
 
 @requires("campaigns.view")
