@@ -8,7 +8,8 @@ PYTHONS = python3 python3.14 python3.13 python3.12 python3.11
 PY = .venv/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check --quiet --quiet --cache-dir var/pip install
 
-.PHONY: help run worker reset-demo test check lint format bench fuzz chaos-kill screenshots translations
+.PHONY: help run worker reset-demo test check lint format bench fuzz chaos-kill e2e \
+  screenshots translations
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +22,7 @@ help:
 	@echo "make reset-demo    forget the demo's data; the next 'make run' begins anew"
 	@echo "make fuzz          the API against its own document, at length (N=200)"
 	@echo "make chaos-kill    the long kill test (minutes)"
+	@echo "make e2e           people at a browser over a demo, with axe (ARGS='--looks quick')"
 	@echo "make screenshots translations   renew docs/screenshots/ and the language files"
 
 # --- The environment --------------------------------------------------------------------------
@@ -85,8 +87,12 @@ fuzz: .venv/dev.stamp
 chaos-kill: .venv/dev.stamp
 	@exec $(PY) -m campaigns.tests.killing $(ARGS)
 
+# Chromium is the machine's; as root on Debian it is installed when missing.
+e2e: .venv/dev.stamp
+	@exec $(PY) -m agenticos.tests.e2e $(ARGS)
+
 screenshots: .venv/dev.stamp
-	@exec $(PY) .ci/screenshots.py http://localhost:$(PORT) docs/screenshots $(ARGS)
+	@exec $(PY) -m agenticos.tests.e2e.pictures
 
 translations: .venv/dev.stamp
 	@$(PY) -m agenticos.bootstrap

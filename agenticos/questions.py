@@ -23,7 +23,7 @@ class Question:
     back: str
     icon: str = "help-circle"
     danger: bool = False
-    target: str = "#panel"
+    target: str = "#dialog-body"
 
 
 def ask(request: HttpRequest, question: Question) -> HttpResponse:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
@@ -55,14 +56,14 @@ class Run:
         journeys = [each for each in JOURNEYS[role] if self._is_chosen(each.__name__)]
         for look in ENDS if journeys else []:
             for journey in journeys:
-                self._go(role, look, journey.__name__, lambda who, j=journey: self._do(j, who))
+                self._go(role, look, journey.__name__, partial(self._do, journey))
 
     def tour(self, role: str) -> None:
         """Every page, once in each language and from there in every width and theme."""
         for language in ("en", "pt-br") if self._is_chosen("tour") else ():
             looks = [look for look in self.looks if look.language == language]
             if looks:
-                self._go(role, looks[0], "tour", lambda who, looks=looks: tour.walk(who, looks))
+                self._go(role, looks[0], "tour", partial(tour.walk, looks=looks))
 
     def _do(self, journey: Journey, person: Person) -> None:
         journey(person, self.demo, self.folder)
@@ -82,6 +83,8 @@ class Run:
         sys.stdout.write(f"{role:<7} {look!s:<18} {name:<16} {took:6.1f} s  {verdict}\n")
         sys.stdout.flush()
         self.complaints += [f"{name}: {text}" for text in found]
+        # To be read while the rest still runs.
+        (PICTURES / "complaints.txt").write_text("\n".join(self.complaints), encoding="utf-8")
 
     def _with(
         self, browser: Browser, role: str, look: Look, name: str, do: Callable[[Person], None]
@@ -93,9 +96,9 @@ class Run:
         except Exception as error:
             if person is None:
                 return [f"[{role} {look}] {error}"]
-            PICTURES.mkdir(parents=True, exist_ok=True)
             picture = person.picture(PICTURES / f"{role}-{name}-{look}.png", whole=True)
-            person.complain(f"{type(error).__name__}: {error} | see {picture}")
+            said = str(error).partition("Aria snapshot")[0].strip()
+            person.complain(f"{type(error).__name__}: {said} | see {picture}")
         return person.complaints
 
 
@@ -106,11 +109,12 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[], choices=names, metavar="NAME")
     chosen = parser.parse_args()
     find_chromium()
+    PICTURES.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     with Demo() as demo, tempfile.TemporaryDirectory(prefix="agenticos files ") as folder:
         looks = LOOKS if chosen.looks == "all" else ENDS
         run = Run(demo, Path(folder), chosen.only, looks)
-        run._go("owner", ENDS[0], "a draft", lambda who: _leave_a_draft(who, Path(folder)))
+        run._go("owner", ENDS[0], "a draft", partial(_leave_a_draft, folder=Path(folder)))
         with ThreadPoolExecutor(2) as threads:
             for acting, touring in (("owner", "viewer"), ("viewer", "owner")):
                 both = [threads.submit(run.act, acting), threads.submit(run.tour, touring)]

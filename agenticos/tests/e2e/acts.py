@@ -30,7 +30,7 @@ def leads_file(folder: Path, name: str, *, rows: int) -> Path:
         writer = csv.DictWriter(stream, fieldnames=list(known[0]))
         writer.writeheader()
         for at, row in zip(range(rows), itertools.cycle(known), strict=False):
-            own = {"handle": f"e{number}.{at}.{row['handle'][:18].strip('.')}"}
+            own = {"handle": f"{row['handle'][:18]}.{number}_{at}"}
             writer.writerow({**row, **dict.fromkeys(IDENTIFYING, ""), **own})
     return path
 
@@ -82,7 +82,7 @@ def has_account(person: Person) -> None:
     person.look_around()
 
 
-def draft(person: Person, name: str, *, list_name: str, limit: int) -> str:
+def draft(person: Person, name: str, *, list_name: str, limit: int, handle: str = HANDLE) -> str:
     """Write a campaign in its two steps; return its address below the tenant's."""
     page = person.visit("campaigns/new/")
     page.fill("input[name=name]", name)
@@ -96,7 +96,8 @@ def draft(person: Person, name: str, *, list_name: str, limit: int) -> str:
     expect(page.locator("#preview .bubble").first).to_be_visible()
     for account in page.locator("input[name=accounts]").all():
         account.uncheck()
-    page.get_by_label(re.compile(re.escape(HANDLE))).check()
+    page.get_by_label(re.compile(re.escape(handle))).check()
+    page.check("input[name=always]")
     person.settle()
     person.look_around()
     person.follow("main form button.btn-primary[type=submit]:not([name])")

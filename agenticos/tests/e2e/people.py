@@ -27,9 +27,13 @@ FLAGS = [
     "--no-pings",
 ]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-PASSWORD = "agenticos-demo"  # noqa: S105 - the demo's, printed for everybody
+PASSWORD = "agenticos-demo"
 WAIT_S = 30
 HEIGHT = 900
+# A change of theme fades: a colour measured half-way is nobody's.
+FADED = """new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
+  .then(() => Promise.all(document.getAnimations().filter((each) => each instanceof CSSTransition)
+  .map((each) => each.finished.catch(() => null)))).then(() => true)"""
 LOOSE = ".htmx-request, .htmx-swapping, .htmx-settling"
 
 
@@ -185,6 +189,7 @@ class Person:
 
     def look_around(self) -> None:
         """What is wrong with the page as it stands: sideways scrolling, and what axe finds."""
+        self.page.evaluate(FADED)
         inside = self.page.evaluate("document.documentElement.scrollWidth")
         if inside > self.look.width:
             self.complain(f"{inside} px wide, it overflows")

@@ -60,6 +60,7 @@ def palette(person: Person, demo: Demo, folder: Path) -> None:
     person.settle()
     person.look_around()
     page.keyboard.press("Escape")
+    expect(page.locator("dialog[open]")).to_have_count(0)
     page.keyboard.press("?")
     expect(page.locator("#keys[open]")).to_be_visible()
     person.look_around()
