@@ -40,17 +40,32 @@ def discard_draft(tenant: Tenant, *, by: User | None) -> bool:
 
 @transaction.atomic
 def publish(
-    tenant: Tenant, config: scoring.IcpConfig, *, note: str, by: User | None, now: datetime
+    tenant: Tenant,
+    config: scoring.IcpConfig,
+    *,
+    note: str,
+    by: User | None,
+    now: datetime,
+    based_on: int | None = None,
 ) -> IcpVersion:
     """Publish a configuration as the next version; the draft is gone with it.
 
-    Raises Refused without a note, and while another version is scoring.
+    Raises Refused without a note, while another version is scoring, and when a newer one than
+    `based_on`, the number that the author started from, is there already.
     """
     # PostgreSQL knows no text with a NUL in it.
     note = " ".join(note.replace("\x00", "").split())
     if not note:
         raise Refused(_("Write a note: what is different, and why."), code="note_needed")
     version = actions.publish_icp(tenant, config, note=note, by=by, now=now)
+    if based_on is not None and version.number != based_on + 1:
+        raise Refused(
+            _(
+                "Version %(number)d was published while you worked on this. Compare, then publish again."
+            )
+            % {"number": version.number - 1},
+            code="changed",
+        )
     IcpDraft.objects.filter(tenant=tenant).delete()
     return version
 

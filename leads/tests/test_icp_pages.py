@@ -159,6 +159,21 @@ def test_a_draft_is_kept_and_changes_nothing(acme, alice, browser):
         assert {"icp.draft_saved", "icp.draft_discarded"} <= set(actions_)
 
 
+def test_publishing_does_not_undo_what_somebody_published_meanwhile(acme, alice, browser):
+    publish(acme, "The first")
+    client = browser(alice)
+    opened = live(acme).number
+    assert f'name="based_on" value="{opened}"' in text(client.get(url("editor", acme)))
+    publish(acme, "Somebody else's", off=("title",))
+    mine = {**posted(hot=90), "note": "Mine", "based_on": str(opened)}
+    refused = client.post(url("publish", acme), mine)
+    assert "was published while you worked on this" in text(refused)
+    assert live(acme).note == "Somebody else's"
+    assert f'name="based_on" value="{opened + 1}"' in text(refused)
+    client.post(url("publish", acme), {**mine, "based_on": str(opened + 1)})
+    assert live(acme).note == "Mine"
+
+
 def test_publishing_takes_a_note_and_switches_when_all_is_scored(acme, alice, browser, rung):
     add(acme, 3)
     client = browser(alice)

@@ -92,6 +92,7 @@ def icp_publish(request: TenantRequest) -> HttpResponse:
             note=request.POST.get("note", ""),
             by=request.user,
             now=timezone.now(),
+            based_on=_number(request.POST.get("based_on", "")),
         )
     except Refused as error:
         if error.code == "note_needed":
@@ -100,6 +101,11 @@ def icp_publish(request: TenantRequest) -> HttpResponse:
         return _page(request, form, _sheet(request))
     messages.success(request, _("Version %(number)d is published.") % {"number": version.number})
     return redirect("icp:editor", request.tenant.slug)
+
+
+def _number(text: str) -> int | None:
+    """The version that the editor was opened on; a program's form need not say it."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _sheet(request: TenantRequest) -> Sheet:
