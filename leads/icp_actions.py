@@ -61,7 +61,8 @@ def publish(
     if based_on is not None and version.number != based_on + 1:
         raise Refused(
             _(
-                "Version %(number)d was published while you worked on this. Compare, then publish again."
+                "Version %(number)d was published while you worked on this. "
+                "Compare, then publish again."
             )
             % {"number": version.number - 1},
             code="changed",
