@@ -163,7 +163,7 @@ def _count_kept(found: Effect, live: IcpVersion, scorer: scoring.Scorer) -> None
     key = whatif_sql.key_of(config)
     # `earning` is one text of sums over all leads, the same in every row.
     answer = sql.fetch(
-        f"WITH g AS MATERIALIZED (SELECT total, band, eligible, code, why, count(*) AS n"  # noqa: S608
+        f"WITH g AS MATERIALIZED (SELECT total, band, eligible, code, why, count(*) AS n"
         f" FROM ({rows.text}) AS r GROUP BY total, band, eligible, code, why),"
         f" e AS MATERIALIZED (SELECT {earning} AS earning FROM g) "
         f"SELECT total, band, eligible, key, why, n, (SELECT earning FROM e) FROM ("
@@ -197,7 +197,7 @@ def _moved_kept(
     table = whatif_sql.table_of(whatif_sql.totals_by_key(scorer))
     band = whatif_sql.band_of(config, "m.total")
     moved = whatif_sql.Sql(
-        f"WITH u AS MATERIALIZED ({rows.text}),"  # noqa: S608
+        f"WITH u AS MATERIALIZED ({rows.text}),"
         f" r AS MATERIALIZED (SELECT u.*, {whatif_sql.key_of(config)} AS key FROM u),"
         f" m AS MATERIALIZED ({table.text}) "
         f"SELECT r.lead_id, r.total, r.band, r.eligible, m.total AS new_total,"
@@ -219,7 +219,7 @@ def _moved_kept(
         conditions.append("(moved < %s OR (moved = %s AND lead_id > %s))")
         params += [key[0], *key]
     answer = sql.fetch(
-        f"SELECT lead_id, total, band, eligible, new_total, new_band, why"  # noqa: S608
+        f"SELECT lead_id, total, band, eligible, new_total, new_band, why"
         f" FROM ({moved.text}) AS moves WHERE {' AND '.join(conditions)}"
         f" ORDER BY moved DESC, lead_id LIMIT %s",
         (*moved.params, *params, size + 1),
@@ -242,7 +242,7 @@ def _unused(live: IcpVersion | None, config: scoring.IcpConfig) -> list[str]:
     if not wanted:
         return []
     asked = ", ".join(
-        f"EXISTS (SELECT 1 FROM leads_leadfacts f WHERE f.tenant_id = %s AND {one.text})"  # noqa: S608
+        f"EXISTS (SELECT 1 FROM leads_leadfacts f WHERE f.tenant_id = %s AND {one.text})"
         for one in wanted.values()
     )
     params = [value for one in wanted.values() for value in (scope.tenant_id(), *one.params)]

@@ -70,7 +70,7 @@ def rows_under(old: IcpConfig, new: IcpConfig, version_id: int) -> Sql:
     if "f." in code.text or "f." in why.text:
         facts = "JOIN leads_leadfacts f ON f.tenant_id = s.tenant_id AND f.lead_id = s.lead_id "
     return Sql(
-        f"SELECT s.lead_id, s.total, s.band, s.eligible, {code.text} AS code, {why.text} AS why "  # noqa: S608
+        f"SELECT s.lead_id, s.total, s.band, s.eligible, {code.text} AS code, {why.text} AS why "
         f"FROM leads_leadscore s {facts}"
         "WHERE s.tenant_id = %s AND s.version_id = %s AND s.packed IS NOT NULL",
         (*code.params, *why.params, scope.tenant_id(), version_id),
@@ -248,7 +248,7 @@ def _why(old: IcpConfig, new: IcpConfig) -> Sql:
 def _among(column: str) -> str:
     if connection.vendor == "postgresql":
         return f"{column} = ANY(%s::bigint[])"
-    return f"{column} IN (SELECT value FROM json_each(%s))"  # noqa: S608
+    return f"{column} IN (SELECT value FROM json_each(%s))"
 
 
 def _list(ids: Iterable[int]) -> Any:
