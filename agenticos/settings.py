@@ -205,6 +205,8 @@ if _database["ENGINE"].endswith("sqlite3"):
         ),
     }
 else:
+    # Django's backend, with row-level security: each statement runs in the scope in force.
+    _database["ENGINE"] = "agenticos.postgres"
     # No "pool": django-q2 forks, and a pool made before the fork corrupts the protocol.
     _database["CONN_MAX_AGE"] = 600
     _database["CONN_HEALTH_CHECKS"] = True

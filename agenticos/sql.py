@@ -182,6 +182,7 @@ def one_trip() -> Iterator[None]:
         yield
         return
     connection.ensure_connection()
+    connection.apply_scope()  # type: ignore[attr-defined]  # together with BEGIN: one trip
     under_way: _Trip = []
     mark = _trip.set(under_way)
     try:

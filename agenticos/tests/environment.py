@@ -85,7 +85,7 @@ def _database_url() -> str:
 def as_plain_role(url: str) -> str:
     """The same database as a role without privileges: row-level security must bind the tests.
 
-    A superuser makes the role; any other user is plain already.
+    A superuser makes the role and those of the application; any other user is plain already.
     """
     import psycopg
     from psycopg import sql
@@ -106,6 +106,10 @@ def as_plain_role(url: str) -> str:
                 sql.SQL(
                     "{} ROLE {} LOGIN CREATEDB NOSUPERUSER NOBYPASSRLS NOCREATEROLE PASSWORD {}"
                 ).format(verb, sql.Identifier(PLAIN_ROLE), sql.Literal(PLAIN_ROLE))
+            )
+            link.execute((ROOT / "agenticos/postgres/roles.sql").read_text(encoding="utf-8"))
+            link.execute(
+                sql.SQL("GRANT app_web, app_system TO {}").format(sql.Identifier(PLAIN_ROLE))
             )
     host = f"{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
     return urlunsplit(parts._replace(netloc=f"{PLAIN_ROLE}:{PLAIN_ROLE}@{host}"))

@@ -1,0 +1,158 @@
+"""Django's PostgreSQL backend, each of whose statements runs in the scope in force.
+
+Role and tenant are set for the transaction alone, so a pooler in transaction mode may hand the
+session on. Three states: nobody (policies raise), one tenant (`app.tenant_id`, the login's own
+role), the system (the role `app_system`, which policies do not bind).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.postgresql import base
+from psycopg import errors, pq
+
+from agenticos import limits, scope
+from agenticos.postgres.schema import DatabaseSchemaEditor
+
+SYSTEM_ROLE: Final = "app_system"
+
+NOBODY: Final = 0  # tenants' ids begin at 1
+SYSTEM: Final = -1
+UNKNOWN: Final = -2
+
+
+def wanted() -> int:
+    """The scope in force as one number: a tenant's id, NOBODY or SYSTEM."""
+    now = scope.current()
+    if now is None:
+        return NOBODY
+    return SYSTEM if now.tenant_id is None else now.tenant_id
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """Applies the scope before a statement when the transaction carries another one."""
+
+    SchemaEditorClass = DatabaseSchemaEditor
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # What the transaction under way was told; a new one has been told nothing. Kept per
+        # connection and not per Atomic: Python reuses those objects' ids.
+        self._applied = NOBODY
+        self._limited = False
+        self.execute_wrappers.append(self._in_scope)
+
+    def _in_scope(
+        self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
+    ) -> Any:
+        want = wanted()
+        if not self.autocommit or self.in_atomic_block:
+            if want != self._applied:
+                self.apply_scope()
+            return execute(sql, params, many, context)
+        if want == NOBODY:
+            return execute(sql, params, many, context)
+        # Autocommit: the setting needs a transaction to live in.
+        self._tell(want)
+        try:
+            result = execute(sql, params, many, context)
+        except BaseException:
+            self._end("ROLLBACK", quietly=True)
+            raise
+        self._end("COMMIT")
+        return result
+
+    def apply_scope(self) -> None:
+        """Give the transaction under way the scope in force, if it carries another one."""
+        want = wanted()
+        if want == self._applied:
+            return
+        self.ensure_connection()
+        self._applied = UNKNOWN
+        self._tell(want)
+        self._applied = want
+
+    def _tell(self, want: int) -> None:
+        role = SYSTEM_ROLE if want == SYSTEM else "none"
+        tenant = str(want) if want > NOBODY else ""
+        words = {"role": role, "app.tenant_id": tenant}
+        if not self._limited:
+            # Once a transaction, so that a wait that was shortened within it stays short.
+            words.update(limits.current())
+            self._limited = self.in_atomic_block
+        # All of them names of ours and numbers: nothing to bind.
+        sql = "SELECT " + ", ".join(
+            f"set_config('{name}', '{value}', true)" for name, value in words.items()
+        )
+        self._send(sql)
+
+    def _send(self, sql: str) -> None:
+        """Run a statement of our own, past the log of queries and without a trip for BEGIN."""
+        link: Any = self.connection
+        with self.wrap_database_errors:
+            if link.pgconn.pipeline_status != pq.PipelineStatus.OFF or link.isolation_level:
+                link.cursor().execute(sql)
+                return
+            idle = link.pgconn.transaction_status == pq.TransactionStatus.IDLE
+            result = link.pgconn.exec_(f"BEGIN; {sql}".encode() if idle else sql.encode())
+            if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
+                raise errors.error_from_result(result)
+
+    def _end(self, verb: str, *, quietly: bool = False) -> None:
+        """End the transaction around one statement."""
+        self._limited = False
+        link: Any = self.connection
+        if link is None or link.pgconn.transaction_status == pq.TransactionStatus.UNKNOWN:
+            return  # the connection is lost, and the transaction with it
+        try:
+            with self.wrap_database_errors:
+                result = link.pgconn.exec_(verb.encode())
+                if result.status != pq.ExecStatus.COMMAND_OK:
+                    raise errors.error_from_result(result)
+        except self.Database.Error:
+            if not quietly:
+                raise
+
+    def _forget(self) -> None:
+        self._applied = NOBODY
+        self._limited = False
+
+    def _commit(self) -> None:
+        self._forget()
+        super()._commit()
+
+    def _rollback(self) -> None:
+        self._forget()
+        super()._rollback()
+
+    def _close(self) -> None:
+        self._forget()
+        super()._close()
+
+    def _savepoint_rollback(self, sid: str) -> None:
+        self._applied = UNKNOWN  # back to what held at the savepoint, whatever that was
+        super()._savepoint_rollback(sid)
+
+    def init_connection_state(self) -> None:
+        self._forget()
+        super().init_connection_state()
+        if not settings.IS_LOCAL:
+            self._refuse_the_mighty()
+
+    def _refuse_the_mighty(self) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT rolname FROM pg_roles WHERE rolname = session_user "
+                "AND (rolsuper OR rolbypassrls)"
+            )
+            found = cursor.fetchone()
+        if found:
+            self.close()
+            raise ImproperlyConfigured(
+                f"DATABASE_URL logs in as {found[0]}, whom row-level security does not bind; "
+                "use app_web (agenticos/postgres/roles.sql)."
+            )

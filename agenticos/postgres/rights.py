@@ -1,0 +1,80 @@
+"""What the roles may do with the tables of this database, given anew by each `migrate`.
+
+Rights are per database and tables come with every migration, so they are not one migration of
+their own: before the first one the rights on what is there and on what will come, after the last
+one what the pages may not do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.db import connections
+
+from agenticos import scope
+from agenticos.postgres.base import SYSTEM_ROLE
+
+WEB_ROLE = "app_web"
+# Pages may add to these tables and read them, no more: the past stays as it was written.
+APPEND_ONLY = ("tenants_auditentry",)
+
+_GRANT = f"""
+DO $$
+DECLARE mine record;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('agenticos.rights'));
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO {WEB_ROLE}, {SYSTEM_ROLE}', current_schema());
+    EXECUTE format('ALTER DEFAULT PRIVILEGES IN SCHEMA %I GRANT SELECT, INSERT, UPDATE, DELETE '
+        'ON TABLES TO {WEB_ROLE}, {SYSTEM_ROLE}', current_schema());
+    EXECUTE format('ALTER DEFAULT PRIVILEGES IN SCHEMA %I GRANT USAGE, SELECT, UPDATE '
+        'ON SEQUENCES TO {WEB_ROLE}, {SYSTEM_ROLE}', current_schema());
+    FOR mine IN
+        SELECT c.oid::regclass AS name, c.relkind FROM pg_class c
+        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S')
+            AND pg_has_role(c.relowner, 'USAGE')
+    LOOP
+        IF mine.relkind = 'S' THEN
+            EXECUTE format('GRANT USAGE, SELECT, UPDATE ON SEQUENCE %s TO {WEB_ROLE}, '
+                '{SYSTEM_ROLE}', mine.name);
+        ELSE
+            EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO {WEB_ROLE}, '
+                '{SYSTEM_ROLE}', mine.name);
+        END IF;
+    END LOOP;
+END
+$$
+"""  # noqa: S608 - names of ours
+
+
+def give(using: str, **_: Any) -> None:
+    """Give `app_web` and `app_system` their rights on tables, those to come included.
+
+    Raises CommandError when the roles are missing.
+    """
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        return
+    with scope.as_nobody(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_roles WHERE rolname IN (%s, %s)", [WEB_ROLE, SYSTEM_ROLE]
+        )
+        if cursor.fetchone()[0] < 2:
+            raise CommandError(
+                "The database's roles are missing; run agenticos/postgres/roles.sql once as a "
+                "superuser: psql -f agenticos/postgres/roles.sql postgres"
+            )
+        cursor.execute(_GRANT)
+
+
+def take(using: str, **_: Any) -> None:
+    """Take from `app_web` what it may not do with tables that only grow."""
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        return
+    with scope.as_nobody(), connection.cursor() as cursor:
+        there = connection.introspection.table_names(cursor)
+        for table in APPEND_ONLY:
+            if table in there:
+                name = connection.ops.quote_name(table)
+                cursor.execute(f"REVOKE UPDATE, DELETE, TRUNCATE ON {name} FROM {WEB_ROLE}")

@@ -1,0 +1,104 @@
+"""Tables of tenants get their policy when they are made; no model can forget it."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from typing import Any, Final, Self
+
+from django.db import models, transaction
+from django.db.backends.postgresql import schema
+
+from agenticos import scope
+
+POLICY: Final = "tenant_isolation"
+# No missing_ok and no NULLIF: a statement outside any scope must fail, not come back empty.
+CONDITION: Final = "tenant_id = current_setting('app.tenant_id')::bigint"
+_ROWS = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", re.IGNORECASE)
+_REFERS = re.compile(
+    r'\s*ALTER TABLE "([^"]+)".*?\bREFERENCES "([^"]+)"', re.IGNORECASE | re.DOTALL
+)
+
+
+def is_tenants(model: Any) -> bool:
+    """Whether the rows of a model, also of a migration's, belong to tenants."""
+    for field in model._meta.local_concrete_fields:
+        if field.name == "tenant" and isinstance(field, models.ForeignKey):
+            target = field.remote_field.model
+            label = target if isinstance(target, str) else target._meta.label_lower
+            return bool(label.lower() == "tenants.tenant")
+    return False
+
+
+class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
+    """Writes policies; runs the data part of migrations in the system scope, the DDL outside any.
+
+    The owner makes tables; `app_system` sees all rows and owns nothing.
+    """
+
+    def __enter__(self) -> Self:
+        self._scopes = ExitStack()
+        self._scopes.enter_context(scope.as_system("migration"))
+        try:
+            return super().__enter__()
+        except BaseException:
+            self._scopes.close()
+            raise
+
+    def __exit__(self, *error: Any) -> None:
+        with self._scopes:
+            super().__exit__(*error)
+
+    def execute(self, sql: Any, params: Any = ()) -> None:
+        text = str(sql)
+        if _ROWS.match(text):
+            super().execute(sql, params)
+            return
+        with scope.as_nobody():
+            found = None if self.collect_sql else _REFERS.match(text)
+            if found:
+                self._refer(set(found.groups()), sql, params)
+            else:
+                super().execute(sql, params)
+
+    def _refer(self, tables: set[str], sql: Any, params: Any) -> None:
+        """Add a foreign key: its check of the rows there must not be bound by policies."""
+        with transaction.atomic(using=self.connection.alias, savepoint=False):
+            with self.connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT relname FROM pg_class WHERE relname = ANY(%s) AND relforcerowsecurity "
+                    "AND pg_table_is_visible(oid) ORDER BY relname",
+                    [sorted(tables)],
+                )
+                forced = [row[0] for row in cursor.fetchall()]
+            for table in forced:
+                super().execute(self._force_sql(table, "NO FORCE"))
+            super().execute(sql, params)
+            for table in forced:
+                super().execute(self._force_sql(table, "FORCE"))
+
+    def _force_sql(self, table: str, verb: str) -> str:
+        return f"ALTER TABLE {self.quote_name(table)} {verb} ROW LEVEL SECURITY"
+
+    def create_model(self, model: type[models.Model]) -> None:
+        super().create_model(model)
+        if is_tenants(model):
+            self.guard(model._meta.db_table)
+
+    def guard(self, table: str) -> None:
+        """Bind everybody but `app_system`, the owner as well, to the rows of the tenant in force.
+
+        Does nothing where the policy is there already.
+        """
+        name = self.quote_name(table)
+        self.execute(f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY")
+        self.execute(self._force_sql(table, "FORCE"))
+        self.execute(f"DROP POLICY IF EXISTS {POLICY} ON {name}")
+        self.execute(f"CREATE POLICY {POLICY} ON {name} USING ({CONDITION}) WITH CHECK ({CONDITION})")
+
+    def unguard(self, table: str) -> None:
+        """Take the policy away."""
+        name = self.quote_name(table)
+        self.execute(f"DROP POLICY IF EXISTS {POLICY} ON {name}")
+        self.execute(self._force_sql(table, "NO FORCE"))
+        self.execute(f"ALTER TABLE {name} DISABLE ROW LEVEL SECURITY")
