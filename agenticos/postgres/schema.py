@@ -1,4 +1,4 @@
-"""Tables of tenants get their policy when they are made; no model can forget it."""
+"""Tables of tenants get their policy and composite keys when they are made; none can forget it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Any, Final, Self
 
 from django.db import models, transaction
+from django.db.backends.ddl_references import Columns, Statement, Table
 from django.db.backends.postgresql import schema
 
 from agenticos import scope
@@ -28,6 +29,19 @@ def is_tenants(model: Any) -> bool:
             label = target if isinstance(target, str) else target._meta.label_lower
             return bool(label.lower() == "tenants.tenant")
     return False
+
+
+def references(model: Any) -> list[Any]:
+    """The foreign keys of a tenant's table that lead to a tenant's table."""
+    if not is_tenants(model):
+        return []
+    return [
+        field
+        for field in model._meta.local_concrete_fields
+        if isinstance(field, models.ForeignKey)
+        and field.name != "tenant"
+        and is_tenants(field.remote_field.model)
+    ]
 
 
 class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
@@ -84,6 +98,61 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
         super().create_model(model)
         if is_tenants(model):
             self.guard(model._meta.db_table)
+        self.deferred_sql.extend(self.tie_sql(model, field) for field in references(model))
+
+    def add_field(self, model: type[models.Model], field: Any) -> None:
+        super().add_field(model, field)
+        # The migration's state knows the field only afterwards.
+        if (
+            isinstance(field, models.ForeignKey)
+            and is_tenants(model)
+            and is_tenants(field.remote_field.model)
+        ):
+            self.deferred_sql.append(self.tie_sql(model, field))
+
+    def tie_name(self, model: Any, field: Any) -> str:
+        """The name of a reference's composite key."""
+        return str(
+            self._create_index_name(
+                model._meta.db_table, ["tenant_id", field.column], suffix="_tenant_fk"
+            )
+        )
+
+    def tie_sql(self, model: Any, field: Any) -> Statement:
+        """A reference's composite key: it leads to a row of the same tenant, or nowhere.
+
+        Checked at the commit, as Django's own keys are, whose collector deletes in any order.
+        """
+        table, target = model._meta.db_table, field.remote_field.model._meta.db_table
+        return Statement(
+            "ALTER TABLE %(table)s ADD CONSTRAINT %(name)s FOREIGN KEY (%(columns)s) "
+            "REFERENCES %(to_table)s (%(to_columns)s) DEFERRABLE INITIALLY DEFERRED",
+            table=Table(table, self.quote_name),
+            name=self.quote_name(self.tie_name(model, field)),
+            columns=Columns(table, ["tenant_id", field.column], self.quote_name),
+            to_table=Table(target, self.quote_name),
+            to_columns=Columns(target, ["tenant_id", field.target_field.column], self.quote_name),
+        )
+
+    def tie(self, model: Any) -> None:
+        """Add those composite keys that a table has not got."""
+        for field in references(model):
+            with self.connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT 1 FROM pg_constraint WHERE conrelid = %s::regclass AND conname = %s",
+                    [self.quote_name(model._meta.db_table), self.tie_name(model, field)],
+                )
+                missing = cursor.fetchone() is None
+            if missing:
+                self.execute(self.tie_sql(model, field))
+
+    def untie(self, model: Any) -> None:
+        """Take the composite keys away."""
+        for field in references(model):
+            self.execute(
+                f"ALTER TABLE {self.quote_name(model._meta.db_table)} "
+                f"DROP CONSTRAINT IF EXISTS {self.quote_name(self.tie_name(model, field))}"
+            )
 
     def guard(self, table: str) -> None:
         """Bind everybody but `app_system`, the owner as well, to the rows of the tenant in force.
@@ -94,7 +163,9 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
         self.execute(f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY")
         self.execute(self._force_sql(table, "FORCE"))
         self.execute(f"DROP POLICY IF EXISTS {POLICY} ON {name}")
-        self.execute(f"CREATE POLICY {POLICY} ON {name} USING ({CONDITION}) WITH CHECK ({CONDITION})")
+        self.execute(
+            f"CREATE POLICY {POLICY} ON {name} USING ({CONDITION}) WITH CHECK ({CONDITION})"
+        )
 
     def unguard(self, table: str) -> None:
         """Take the policy away."""

@@ -1,4 +1,4 @@
-"""The tables that tenants had before row-level security get their policies, on PostgreSQL.
+"""On PostgreSQL, the tables that tenants had so far get their policies and composite keys.
 
 Tables made later get theirs when they are made (`agenticos/postgres/schema.py`).
 """
@@ -6,22 +6,25 @@ Tables made later get theirs when they are made (`agenticos/postgres/schema.py`)
 from django.db import migrations
 
 
-def _tables(apps):
-    from agenticos.postgres.schema import is_tenants
+def _models(apps):
+    from agenticos.postgres.schema import is_tenants  # machines with SQLite alone have no libpq
 
-    return sorted(model._meta.db_table for model in apps.get_models() if is_tenants(model))
+    return sorted(filter(is_tenants, apps.get_models()), key=lambda model: model._meta.db_table)
 
 
 def guard(apps, schema_editor):
     if schema_editor.connection.vendor == "postgresql":
-        for table in _tables(apps):
-            schema_editor.guard(table)
+        for model in _models(apps):
+            schema_editor.tie(model)
+        for model in _models(apps):
+            schema_editor.guard(model._meta.db_table)
 
 
 def unguard(apps, schema_editor):
     if schema_editor.connection.vendor == "postgresql":
-        for table in _tables(apps):
-            schema_editor.unguard(table)
+        for model in _models(apps):
+            schema_editor.unguard(model._meta.db_table)
+            schema_editor.untie(model)
 
 
 class Migration(migrations.Migration):
