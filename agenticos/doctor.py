@@ -18,6 +18,7 @@ from django_q.models import OrmQ
 from agenticos import scope
 from agenticos.clock import database_now
 from agenticos.models import WorkerBeat
+from agenticos.postgres.starting import complaint
 from integrations.errors import ProviderError
 from integrations.models import Connection
 from integrations.registry import adapter_for
@@ -97,19 +98,24 @@ def _database() -> Iterator[Finding]:
                 "" if whole else "Put the file on a local disk: WAL does not work on this one.",
             )
             return
+        cursor.execute("SELECT current_setting('server_version'), current_user")
+        version, user = cursor.fetchone()
+        yield Finding("database", State.OK, f"PostgreSQL {version} as {user}")
         cursor.execute(
-            "SELECT current_setting('server_version'), current_user, rolsuper OR rolbypassrls "
-            "FROM pg_roles WHERE rolname = current_user"
+            "SELECT count(*) FROM pg_class WHERE relrowsecurity AND relforcerowsecurity "
+            "AND pg_table_is_visible(oid)"
         )
-        version, user, above = cursor.fetchone()
-        yield Finding(
-            "database",
-            State.WARN if above else State.OK,
-            f"PostgreSQL {version} as {user}",
-            "Connect as a role without SUPERUSER and BYPASSRLS: row-level security binds it."
-            if above
-            else "",
-        )
+        walls = cursor.fetchone()[0]
+    wrong = complaint() or ("" if walls else "no table has a policy.")
+    serious = not walls or not settings.IS_LOCAL
+    yield Finding(
+        "row-level security",
+        State.OK if not wrong else State.FAIL if serious else State.WARN,
+        wrong or f"on {walls} tables, and binds {user}",
+        "Log in as app_web (agenticos/postgres/roles.sql); run manage.py migrate as app_owner."
+        if wrong
+        else "",
+    )
 
 
 def _migrations() -> Iterator[Finding]:

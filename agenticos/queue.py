@@ -13,7 +13,7 @@ from django.utils.module_loading import import_string
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
-from agenticos import leasing, scope
+from agenticos import leasing, limits, scope
 from agenticos.models import WorkerBeat
 
 LIFE_EVERY_S = 10.0
@@ -39,7 +39,7 @@ def run(task: str, tenant_id: int | None, *ids: int) -> None:
     if leasing.stopping():
         return  # rows say what is due; the next worker's tick rings again
     _show_life()
-    with scope.as_nobody():
+    with scope.as_nobody(), limits.within(limits.TASK):
         if tenant_id is None:
             import_string(task)(*ids)
         else:

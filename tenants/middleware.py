@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import zoneinfo
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.db import connection, transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render, resolve_url
 from django.utils import timezone, translation
 from django_htmx.http import HttpResponseClientRedirect
 
-from agenticos import scope
+from agenticos import limits, scope
 from agenticos.errors import Refused
 from tenants.error_pages import error_page
 from tenants.http import language_of
@@ -35,7 +37,7 @@ class ScopeMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        with scope.as_nobody():
+        with scope.as_nobody(), limits.within(limits.PAGE):
             return self.get_response(request)
 
 
@@ -103,11 +105,24 @@ class TenantMiddleware:
             translation.override(language_of(request)),
         ):
             try:
-                response = _rendered(view(request, *args, **kwargs))
+                with _one_transaction(request):
+                    response = _rendered(view(request, *args, **kwargs))
             except Refused as error:  # of two people, the slower one, where no view says so itself
                 response = error_page(request, "409", 409, str(error))
         response.headers.setdefault("Cache-Control", "no-store")
         return response
+
+
+def _one_transaction(request: HttpRequest) -> AbstractContextManager[None]:
+    """One transaction for a page that is read: the scope is then told to the database once.
+
+    Who posts has transactions of its own, short ones, and may call a provider between them. On
+    SQLite a transaction would take the lock of the one writer.
+    """
+    reads = request.method in ("GET", "HEAD")
+    if not reads or connection.vendor != "postgresql" or connection.in_atomic_block:
+        return nullcontext()
+    return transaction.atomic()
 
 
 def _rendered(response: HttpResponseBase) -> HttpResponseBase:

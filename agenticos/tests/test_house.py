@@ -78,6 +78,7 @@ SYSTEM = {
     "integrations/tasks.py": "sweeps over all tenants",
     "integrations/syncing.py": "claims the outbox of all tenants",
     "integrations/actions.py": "routes what belongs to a connection to its tenant",
+    "agenticos/postgres/schema.py": "the data part of migrations",
     "agenticos/leasing.py": "ends the leases of a worker group that has died",
     "tenants/templatetags/shell.py": "the other tenants of the person who looks",
 }
@@ -86,6 +87,10 @@ RAW_SQL = {
     "agenticos/sql.py": "bulk UPDATE … FROM (VALUES …), bound parameters",
     "agenticos/clock.py": "the database's time",
     "agenticos/doctor.py": "asks the database about itself",
+    "agenticos/postgres/base.py": "asks who logged in",
+    "agenticos/postgres/schema.py": "reads the catalogue of tables and keys",
+    "agenticos/postgres/rights.py": "gives the roles their rights",
+    "agenticos/postgres/starting.py": "asks who logged in and who owns the tables",
 }
 
 

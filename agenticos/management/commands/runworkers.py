@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from agenticos.postgres.starting import refuse_unsafe_role
 from agenticos.worker.supervisor import Supervisor
 
 
@@ -19,4 +20,5 @@ class Command(BaseCommand):
         parser.add_argument("--workers", type=int, default=settings.Q_WORKERS)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        refuse_unsafe_role()
         sys.exit(Supervisor(options["workers"]).run())
