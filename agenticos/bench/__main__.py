@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
     "dispatch": "dispatch",
     "dispatch-50ms": "dispatch",
+    "isolation": "isolation",
     "pages": "pages",
     "preview": "preview",
     "rescore": "rescore",

@@ -59,6 +59,11 @@ class Stage:
             return f"sqlite:///{self.folder / 'stage.sqlite3'}"
         import psycopg
 
+        from agenticos.tests.environment import as_plain_role
+
+        # A role that row-level security binds, or its price would not be measured.
+        self.server_url = as_plain_role(self.server_url)
+
         self.database = f"stage_{uuid.uuid4().hex[:10]}"
         with psycopg.connect(self._maintenance_url(), autocommit=True) as server:
             server.execute(f'CREATE DATABASE "{self.database}"')
