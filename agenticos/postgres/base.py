@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as DatabaseError
 from django.db.backends.postgresql import base
 from psycopg import errors, pq
 
@@ -44,11 +45,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
         # connection and not per Atomic: Python reuses those objects' ids.
         self._applied = NOBODY
         self._limited = False
+        self._bare = False
         self.execute_wrappers.append(self._in_scope)
 
     def _in_scope(
         self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
     ) -> Any:
+        if self._bare:
+            return execute(sql, params, many, context)
         want = wanted()
         if not self.autocommit or self.in_atomic_block:
             if want != self._applied:
@@ -113,7 +117,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 result = link.pgconn.exec_(verb.encode())
                 if result.status != pq.ExecStatus.COMMAND_OK:
                     raise errors.error_from_result(result)
-        except self.Database.Error:
+        except DatabaseError:
             if not quietly:
                 raise
 
@@ -123,19 +127,24 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _commit(self) -> None:
         self._forget()
-        super()._commit()
+        super()._commit()  # type: ignore[misc]  # the stubs do not know it
 
     def _rollback(self) -> None:
         self._forget()
-        super()._rollback()
+        super()._rollback()  # type: ignore[misc]
 
     def _close(self) -> None:
         self._forget()
-        super()._close()
+        super()._close()  # type: ignore[misc]
 
     def _savepoint_rollback(self, sid: str) -> None:
-        self._applied = UNKNOWN  # back to what held at the savepoint, whatever that was
-        super()._savepoint_rollback(sid)
+        # The transaction may be broken, and takes nothing but this: not even a scope.
+        self._bare = True
+        try:
+            super()._savepoint_rollback(sid)  # type: ignore[misc]
+        finally:
+            self._bare = False
+            self._applied = UNKNOWN  # back to what held at the savepoint, whatever that was
 
     def init_connection_state(self) -> None:
         self._forget()

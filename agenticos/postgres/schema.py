@@ -113,7 +113,7 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
     def tie_name(self, model: Any, field: Any) -> str:
         """The name of a reference's composite key."""
         return str(
-            self._create_index_name(
+            self._create_index_name(  # type: ignore[attr-defined]
                 model._meta.db_table, ["tenant_id", field.column], suffix="_tenant_fk"
             )
         )

@@ -143,6 +143,14 @@ def test_a_savepoint_that_is_rolled_back_takes_no_scope_along(acme, rival):
             assert handles() == ["bob"]
 
 
+def test_a_failed_statement_is_undone_to_its_savepoint_in_another_scope(acme, rival):
+    with transaction.atomic():
+        with pytest.raises(DatabaseError), transaction.atomic(), scope.as_tenant(acme):
+            run("SELECT 1 / 0", [])
+        with scope.as_tenant(rival):
+            assert handles() == ["bob"]
+
+
 def test_nothing_stays_on_the_connection(acme):
     with scope.as_tenant(acme):
         assert handles() == ["ana"]
