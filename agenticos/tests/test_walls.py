@@ -68,8 +68,7 @@ def untied() -> set[tuple[str, str]]:
         [],
     )
     wanted = {
-        (model._meta.db_table, model._meta.get_field(name).column)
-        for model, name in references_between_tenant_tables()
+        (model._meta.db_table, f"{name}_id") for model, name in references_between_tenant_tables()
     }
     return wanted - {(table, column) for table, column in rows}
 
@@ -241,3 +240,36 @@ def test_the_web_role_adds_to_the_audit_and_changes_nothing_there(acme):
     for verb in (f"DELETE FROM {table}", f"UPDATE {table} SET id = id", f"TRUNCATE {table}"):
         with pytest.raises(DatabaseError, match="permission denied"):
             as_web(verb, acme.pk)
+
+
+# --- The tests above are worth their name: each wall that is taken away is missed --------------
+
+
+def test_each_policy_that_is_dropped_is_missed():
+    for model in OWNED:
+        table = model._meta.db_table
+        for change in (
+            f"DROP POLICY tenant_isolation ON {table}",
+            f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY",
+            f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
+            f"CREATE POLICY open_door ON {table} USING (true)",
+        ):
+            with transaction.atomic():
+                run(change, [])
+                assert unguarded() == {table}
+                transaction.set_rollback(True)
+
+
+def test_each_composite_key_that_is_dropped_is_missed():
+    keys = fetch(
+        "SELECT k.conrelid::regclass::text, k.conname, a.attname FROM pg_constraint k "
+        "JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[2] "
+        "WHERE k.contype = 'f' AND cardinality(k.conkey) = 2",
+        [],
+    )
+    assert len(keys) >= 20
+    for table, name, column in keys:
+        with transaction.atomic():
+            run(f'ALTER TABLE {table} DROP CONSTRAINT "{name}"', [])
+            assert untied() == {(table, column)}
+            transaction.set_rollback(True)
