@@ -18,6 +18,13 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
     "dispatch": "dispatch",
     "dispatch-50ms": "dispatch",
+    "dispatch-2": "dispatch_2",
+    "claim": "claim",
+    "fairness": "fairness",
+    "import": "importing",
+    "api-bulk": "api_bulk",
+    "leads-page": "leads_page",
+    "memory": "memory",
     "pages": "pages",
     "preview": "preview",
     "rescore": "rescore",
