@@ -220,7 +220,8 @@ class ApiView(APIView):
             self.response.headers["Content-Language"] = translation.get_language() or "en"
         self.response.headers["X-Request-Id"] = self.request_id
         if self.standing is not None:
-            self.response.headers.update(limiting.headers(self.standing))
+            for name, value in limiting.headers(self.standing).items():
+                self.response.headers[name] = value
         self.response.headers["Cache-Control"] = "no-store"
         return self.response
 
