@@ -65,7 +65,7 @@ urlpatterns = [
     path("campaign/<int:pk>/stop", classic.ClassicStop.as_view(), name="api-campaign-stop"),
     path("campaigns", classic.ClassicList.as_view()),
     # A key for a token of ten minutes.
-    path("auth/token", tokens.AuthToken.as_view()),
+    path("auth/token", tokens.AuthToken.as_view(), name="api-token"),
     # Resources.
     path("v1/leads", leads.Leads.as_view()),
     path("v1/leads/bulk", bulk.LeadsBulk.as_view()),
