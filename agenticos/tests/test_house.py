@@ -337,9 +337,7 @@ def test_a_key_is_held_to_its_creators_role(acme, role):
             response = getattr(knocks, verb)(address(route, pattern, "acme"))
             assert (response.status_code, response.json()["code"]) == (403, "role_not_enough")
     changes = [
-        right
-        for verb, route, _, right in operations()
-        if verb != "get" and route not in OF_ANY_KEY
+        right for verb, route, _, right in operations() if verb != "get" and route not in OF_ANY_KEY
     ]
     assert not any(Role.VIEWER in ACTIONS[right.action] for right in changes)
 
