@@ -325,7 +325,8 @@ class ApiView(APIView):
         return values
 
     def query(self, kind: type[serializers.Serializer[Any]] = PageQuery) -> dict[str, Any]:
-        """The query of the address, checked. Raises ValidationError."""
+        """The query of the address, checked. Raises ValidationError, Problem."""
+        parsing.check_once(self.request.query_params)
         read = kind(data=self.request.query_params.dict())
         read.is_valid(raise_exception=True)
         values: dict[str, Any] = read.validated_data
