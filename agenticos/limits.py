@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 MINUTE: Final = 60_000_000  # microseconds, in which all of this counts
 REDIS_PATIENCE_S: Final = 0.5
 REDIS_AWAY_S: Final = 5  # how long nobody asks a Redis that did not answer
+DATABASE_PATIENCE_S: Final = 5  # a database that hangs must not take all threads along
 PURGE_EVERY: Final = 500  # visits, after which one takes the rows along that owe nothing
 PURGED: Final = 2000
 
@@ -229,21 +230,28 @@ class DatabaseLimits:
 
     def take(self, limits: Sequence[Limit], now: int | None) -> Decision:
         """The decision. Raises Unavailable."""
+        if not self._lock.acquire(timeout=DATABASE_PATIENCE_S):
+            raise Unavailable("the connection is taken")
+        try:
+            return self._take(limits, now)
+        finally:
+            self._lock.release()
+
+    def _take(self, limits: Sequence[Limit], now: int | None) -> Decision:
         passed: list[Decision] = []
-        with self._lock:
-            for limit in limits:
-                values = {"key": limit.key, "step": limit.step, "room": limit.room}
-                found = self._ask(TAKE, values, now)
-                if found is None:
-                    tat, at = self._ask(LOOK, values, now) or (0, 0)
-                    for before in passed:
-                        back = {"key": before.limit.key, "step": before.limit.step}
-                        self._ask(GIVE_BACK, back, now)
-                    return decide(limit, tat, at, allowed=False)
-                passed.append(decide(limit, *found, allowed=True))
-            self._visits += 1
-            if self._visits % PURGE_EVERY == 0:
-                self._ask(PURGE, {"most": PURGED}, now)
+        for limit in limits:
+            values = {"key": limit.key, "step": limit.step, "room": limit.room}
+            found = self._ask(TAKE, values, now)
+            if found is None:
+                tat, at = self._ask(LOOK, values, now) or (0, 0)
+                for before in passed:
+                    back = {"key": before.limit.key, "step": before.limit.step}
+                    self._ask(GIVE_BACK, back, now)
+                return decide(limit, tat, at, allowed=False)
+            passed.append(decide(limit, *found, allowed=True))
+        self._visits += 1
+        if self._visits % PURGE_EVERY == 0:
+            self._ask(PURGE, {"most": PURGED}, now)
         return nearest(passed)
 
     def close(self) -> None:
@@ -299,6 +307,7 @@ def _open_postgresql() -> Any:
     parameters = connection.get_connection_params()
     parameters["application_name"] = "agenticos limits"
     parameters.pop("cursor_factory", None)  # Django's binds on the client: never prepared
+    parameters.setdefault("tcp_user_timeout", 1000 * DATABASE_PATIENCE_S)
     return psycopg.connect(**parameters, autocommit=True)
 
 

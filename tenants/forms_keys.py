@@ -39,7 +39,9 @@ class KeyForm(forms.Form):
         max_length=60,
         help_text=_("Which program will hold it: so that you know what stops when you revoke it."),
     )
-    scopes = forms.MultipleChoiceField(label=_("Scopes"), widget=forms.CheckboxSelectMultiple)
+    scopes = forms.MultipleChoiceField(
+        label=_("Scopes"), widget=forms.CheckboxSelectMultiple({"class": "form-check-input"})
+    )
     days = forms.IntegerField(
         label=_("Ends after … days"),
         min_value=1,
