@@ -122,7 +122,7 @@ def caller_of(header: str, now: datetime) -> Caller:
     row = _row(read.public_id) if read is not None else None
     if read is None or row is None or not keys.verify(read.secret, bytes(row.digest)):
         sentence = _("This is not a key of ours. Look for missing characters.")
-        raise NoEntry("invalid_key", sentence, row and row.pk)
+        raise NoEntry("invalid_key", sentence, row.pk if row else None)
     return Caller(row, _in_force(row, now), frozenset(row.scopes))
 
 
@@ -138,7 +138,7 @@ def _by_token(text: str, now: datetime) -> Caller:
         raise NoEntry("invalid_token", _("This is not a token of ours.")) from None
     row = _row(claims.key)
     if row is None or row.tenant_id != claims.tenant_id:
-        raise NoEntry("invalid_token", _("This is not a token of ours."), row and row.pk)
+        raise NoEntry("invalid_token", _("This is not a token of ours."), row.pk if row else None)
     membership = _in_force(row, now)
     scopes = frozenset(name for name in claims.scopes if holds(row.scopes, name))
     return Caller(row, membership, scopes, by_token=True)

@@ -297,7 +297,7 @@ class ApiView(APIView):
         return idempotency.once(
             self.caller,
             key,
-            method=request.method,
+            method=str(request.method),
             path=request.get_full_path(),
             body=idempotency.digest(
                 request.data if plain else request.POST.dict(),

@@ -19,6 +19,7 @@ from agenticos.api.problems import Problem
 from agenticos.management.commands.up import BODY_MOST
 from agenticos.tests import factories
 from agenticos.tests.test_api import code_of
+from agenticos.tests.test_api_limits import forget
 from leads.models import LeadImport
 
 JSON = "application/json"
@@ -231,6 +232,7 @@ def line(transactional_db):
         threads=2,
         ident="",
         max_request_body_size=BODY_MOST,
+        clear_untrusted_proxy_headers=False,
         channel_timeout=5,
     )
     thread = threading.Thread(target=server.run, daemon=True)
@@ -296,6 +298,26 @@ def test_an_honest_request_is_served(acme, line, head):
     assert statuses(answer) == [201]
     assert b"ratelimit-remaining: " in answer.lower()
     assert handles(acme) == ["ana"]
+
+
+def test_the_server_hands_on_what_a_proxy_says_of_the_client(acme, line, settings):
+    """Else all the world behind a proxy would share one limit, the proxy's."""
+    settings.TRUSTED_PROXIES = 1
+    settings.API_LIMITS = {**settings.API_LIMITS, "stranger": (0.01, 1)}
+    forget(settings)
+
+    def knock(seen):
+        lines = [
+            "GET /api/v1/leads HTTP/1.1",
+            "Host: localhost",
+            f"X-Forwarded-For: 1.1.1.1, {seen}",
+        ]
+        return statuses(line("\r\n".join([*lines, "Connection: close", "", ""]).encode()))
+
+    assert [knock(seen) for seen in ("203.0.113.7", "203.0.113.7", "203.0.113.8")] == [
+        [401], [429], [401],
+    ]  # fmt: skip
+    forget(settings)
 
 
 def test_a_chunked_body_is_a_body(acme, line, head):

@@ -166,6 +166,8 @@ class Command(BaseCommand):
                 # A stalled client holds a connection and no thread, so there may be many.
                 *(f"--threads={THREADS}", "--connection-limit=1000", "--ident="),
                 f"--max-request-body-size={BODY_MOST}",
+                # Who is believed about the client's address is said by TRUSTED_PROXIES alone.
+                "--no-clear-untrusted-proxy-headers",
                 "agenticos.wsgi:application",
             ],
             signal.SIGINT,  # waitress ends what it serves on SIGINT, and drops it on SIGTERM
