@@ -38,8 +38,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _fresh(settings: Any, tmp_path: Any) -> Iterator[None]:
-    """Files and mail of a test go to its own folder; the cheapest hash serves for passwords."""
-    from agenticos import scope
+    """Files and mail of a test go to its own folder; the cheapest hash serves for passwords.
+
+    Nobody is limited, unless the test says how.
+    """
+    from agenticos import limits, scope
 
     storages = {name: dict(value) for name, value in settings.STORAGES.items()}
     storages["default"]["OPTIONS"] = {"location": tmp_path / "files"}
@@ -47,8 +50,10 @@ def _fresh(settings: Any, tmp_path: Any) -> Iterator[None]:
     settings.STORAGES = storages
     settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.API_LIMITS = dict.fromkeys(settings.API_LIMITS, (10**6, 10**6))
     with scope.as_nobody():
         yield
+    limits.close()  # or the test database could not be dropped
 
 
 @pytest.fixture

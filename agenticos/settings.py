@@ -100,15 +100,17 @@ for _name, _value in (("SECRET_KEY", SECRET_KEY), ("CREDENTIAL_KEYS", CREDENTIAL
             f"{_name} is not set. `make run` makes one in var/local.env; elsewhere set it as "
             ".env.example shows."
         )
-for _part in CREDENTIAL_KEYS.split(","):
-    try:
-        _bytes = base64.b64decode(_part.partition(":")[2].strip(), validate=True)
-    except ValueError:
-        _bytes = b""
-    if len(_bytes) != 32 or not _part.partition(":")[0].strip():
-        raise _wrong(
-            "CREDENTIAL_KEYS", "name:base64 of 32 bytes, the newest first, by commas", show=False
-        )
+JWT_KEYS = env.str("JWT_KEYS", "")  # none: the API takes keys alone and hands out no tokens
+for _name, _value in (("CREDENTIAL_KEYS", CREDENTIAL_KEYS), ("JWT_KEYS", JWT_KEYS)):
+    for _part in _value.split(",") if _value else ():
+        try:
+            _bytes = base64.b64decode(_part.partition(":")[2].strip(), validate=True)
+        except ValueError:
+            _bytes = b""
+        if len(_bytes) != 32 or not _part.partition(":")[0].strip():
+            raise _wrong(_name, "name:base64 of 32 bytes, the newest first, by commas", show=False)
+        if _name == "JWT_KEYS" and _part.partition(":")[2].strip() in CREDENTIAL_KEYS:
+            raise _wrong(_name, "keys that are not in CREDENTIAL_KEYS as well", show=False)
 if SECRET_KEY in CREDENTIAL_KEYS:
     raise _wrong("SECRET_KEY", "a value that is not in CREDENTIAL_KEYS as well", show=False)
 if not IS_LOCAL:
@@ -318,6 +320,14 @@ REST_FRAMEWORK: dict[str, Any] = {
     "EXCEPTION_HANDLER": "agenticos.api.problems.handle",
     "UNAUTHENTICATED_USER": None,
     "COERCE_DECIMAL_TO_STRING": False,
+}
+# How often programs may call, as (calls a minute, calls at once): each key; above it all keys of a
+# tenant together; and an address whose calls come without a good key.
+_per_key, _per_tenant = _number("API_KEY_PER_MINUTE", 600), _number("API_TENANT_PER_MINUTE", 3000)
+API_LIMITS: dict[str, tuple[int, int]] = {
+    "key": (_per_key, _per_key),
+    "tenant": (_per_tenant, _per_tenant),
+    "stranger": (30, 30),
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "AgenticOS",

@@ -35,5 +35,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("t/<slug:tenant>/integrations/", include("integrations.urls")),
     path("t/<slug:tenant>/team/", include("tenants.urls_team")),
     path("t/<slug:tenant>/notifications/", include("tenants.urls_notifications")),
+    path("t/<slug:tenant>/settings/keys/", include("tenants.urls_keys")),
     path("t/<slug:tenant>/settings/", include("tenants.urls_settings")),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zoneinfo
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -163,17 +164,27 @@ class ApiKey(TenantOwned):
     expires_at = models.DateTimeField()
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    # Since when another key has its name: it was rotated, or a new one was made after its end.
+    replaced_at = models.DateTimeField(null=True, blank=True)
 
     class Meta(TenantOwned.Meta):
         verbose_name = _("API key")
         verbose_name_plural = _("API keys")
         constraints = [
             *TenantOwned.Meta.constraints,
-            models.UniqueConstraint(fields=["tenant", "name"], name="api_key_name"),
+            models.UniqueConstraint(
+                fields=["tenant", "name"],
+                condition=models.Q(revoked_at=None, replaced_at=None),
+                name="api_key_name_in_use",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.name} …{self.last_four}"
+
+    def is_in_force(self, now: datetime) -> bool:
+        """Whether it opens the door, as far as the key itself goes."""
+        return self.revoked_at is None and self.expires_at > now
 
 
 class IdempotencyRecord(TenantOwned):

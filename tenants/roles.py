@@ -49,6 +49,8 @@ ACTIONS: dict[str, frozenset[Role]] = {
     "sync.retry": _MANAGERS,
     "connections.manage": _OWNER,
     "members.manage": _OWNER,
+    "keys.manage": _MANAGERS,  # one's own
+    "keys.oversee": _OWNER,  # see and revoke what others made
     "audit.view": _MANAGERS,
 }
 

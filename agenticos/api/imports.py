@@ -61,6 +61,8 @@ class StrictMultiPartParser(MultiPartParser):
             limit = {"limit": (importing.MAX_BYTES + parsing.MAX_BYTES) // 1024}
             raise Problem(400, "body_too_large", _("The body is over %(limit)s KB.") % limit)
         found = super().parse(*args, **options)
+        parsing.check_once(found.data)
+        parsing.check_once(found.files)
         for name, values in found.data.lists():
             for text in (name, *values):
                 parsing.check_text(text)

@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # What is measured -> the module beside this one whose `run` does it.
 MODULES = {
+    "api-campaign": "api_campaign",
     "dispatch": "dispatch",
     "dispatch-50ms": "dispatch",
     "dispatch-2": "dispatch_2",

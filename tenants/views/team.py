@@ -48,6 +48,8 @@ NAMES: dict[str, Promise] = {
     "audit.view": gettext_lazy("Read the audit trail"),
     "connections.manage": gettext_lazy("Manage integrations and their credentials"),
     "members.manage": gettext_lazy("Manage members"),
+    "keys.manage": gettext_lazy("Make API keys"),
+    "keys.oversee": gettext_lazy("See and revoke the API keys of others"),
 }
 
 
