@@ -108,7 +108,8 @@ def _watch(program: list[str]) -> dict[str, float]:
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     if process.stdout.readline() != "ready\n":
         raise RuntimeError("the worker did not start")
     size = psutil.Process(process.pid).memory_info
