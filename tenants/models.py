@@ -104,6 +104,20 @@ class Tenant(models.Model):
         _("sending stopped at"), null=True, blank=True, editable=False
     )
     suspended_at = models.DateTimeField(_("suspended at"), null=True, blank=True)
+    # What the client has bought: a name for people, and limits that hold. Empty: no limit.
+    plan = models.CharField(_("plan"), max_length=40, blank=True)
+    max_members = models.PositiveIntegerField(_("members, at most"), null=True, blank=True)
+    max_accounts = models.PositiveIntegerField(
+        _("sending accounts, at most"), null=True, blank=True
+    )
+    max_leads = models.PositiveIntegerField(_("leads, at most"), null=True, blank=True)
+    max_api_keys = models.PositiveIntegerField(_("API keys, at most"), null=True, blank=True)
+    max_messages_day = models.PositiveIntegerField(
+        _("messages a day, at most"),
+        null=True,
+        blank=True,
+        help_text=_("Of all accounts together, in a day of the workspace's time zone."),
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     # The tenant's data key, wrapped by a master key (tenants/crypto.py). Deleting it erases
     # every credential of the tenant for good.
