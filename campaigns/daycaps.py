@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Greatest
 
 from campaigns import pacing
@@ -62,7 +62,7 @@ def in_force(tenant: Tenant, campaigns: Iterable[Campaign], now: datetime) -> Da
         row = TenantUsage.objects.filter(tenant=tenant, period=found.day).first()
         if row is None or row.cap != cap:
             found.counted = True
-            found.tenant = DayCap(cap, _left_on(tenant, now).count())
+            found.tenant = DayCap(cap, left_on(tenant, now).count())
         else:
             found.tenant = DayCap(cap, row.used)
     capped = {row.pk: row.day_cap for row in campaigns if row.day_cap is not None}
@@ -77,11 +77,11 @@ def in_force(tenant: Tenant, campaigns: Iterable[Campaign], now: datetime) -> Da
             found.campaigns[pk] = DayCap(cap, rows[pk].used)
         else:
             found.counted = True
-            found.campaigns[pk] = DayCap(cap, _left_on(tenant, now).filter(campaign=pk).count())
+            found.campaigns[pk] = DayCap(cap, left_on(tenant, now).filter(campaign=pk).count())
     return found
 
 
-def _left_on(tenant: Tenant, now: datetime) -> Any:
+def left_on(tenant: Tenant, now: datetime) -> QuerySet[Message]:
     """The messages that have used, or hold, their allowance of today, in the tenant's zone."""
     ends = pacing.next_day(now, tenant.zone)
     begins = pacing.next_day(ends - timedelta(hours=30), tenant.zone)
@@ -126,7 +126,7 @@ def _tenant_row(tenant: Tenant, caps: DayCaps, now: datetime) -> TenantUsage | N
         fresh = TenantUsage(tenant=tenant, period=caps.day)
         TenantUsage.objects.bulk_create([fresh], ignore_conflicts=True)
         row = here.get()
-    _bring_in_step(row, caps.tenant.cap, _left_on(tenant, now))
+    _bring_in_step(row, caps.tenant.cap, left_on(tenant, now))
     return row
 
 
@@ -149,12 +149,12 @@ def _campaign_rows(
         )
         rows = list(here.all())
     for row in rows:
-        counted = _left_on(tenant, now).filter(campaign=row.campaign_id)
+        counted = left_on(tenant, now).filter(campaign=row.campaign_id)
         _bring_in_step(row, caps.campaigns[row.campaign_id].cap, counted)
     return {row.campaign_id: row for row in rows}
 
 
-def _bring_in_step(row: TenantUsage | CampaignUsage, cap: int, left: Any) -> None:
+def _bring_in_step(row: TenantUsage | CampaignUsage, cap: int, left: QuerySet[Message]) -> None:
     """Hold a locked row against the cap in force; one that was not is counted anew."""
     if row.cap == cap:
         return
