@@ -18,16 +18,19 @@ from campaigns.texts import Template as Template, TemplateVersion as TemplateVer
 from campaigns.usage import CampaignUsage as CampaignUsage, TenantUsage as TenantUsage
 from integrations.models import Connection
 from leads.models import IcpVersion, Lead
+from tenants.limits import Limited
 from tenants.models import Tenant, User, check_time_zone
 from tenants.owned import TenantOwned
 
 
-class SendingAccount(Lease, TenantOwned):
+class SendingAccount(Limited, Lease, TenantOwned):
     """An account that messages leave from: its pace, its health, and its turn.
 
     `next_at` is when a worker should look at it again: the account's gap, cap or window decides
     it; None means that it has nothing to send. Whoever makes work for an account sets it to now.
     """
+
+    plan_limit = "max_accounts"
 
     class State(models.TextChoices):
         ACTIVE = "active", _("Active")

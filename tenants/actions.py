@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from agenticos.errors import Refused
-from tenants import audit
+from tenants import audit, limits
 from tenants.models import Membership, Tenant, User
 from tenants.roles import Role
 
@@ -30,7 +30,42 @@ def edit_tenant(tenant: Tenant, values: dict[str, Any], *, by: User | None, now:
     if changed:
         row.save(update_fields=changed)
         audit.record(row, "tenant.edited", by=by, fields=changed)
+    if "time_zone" in changed:
+        forget_day_usage(row)
     return bool(changed)
+
+
+@transaction.atomic
+def edit_plan(
+    tenant: Tenant, values: dict[str, Any], *, by: User | None, now: datetime, **data: Any
+) -> bool:
+    """Change what the tenant has bought, any of `limits.FIELDS`; whether anything was different.
+
+    A limit below what is there takes nothing away: it only lets nothing be added. `campaigns.plan`
+    has the whole of it, accounts that wait for a new day included.
+    """
+    row = Tenant.objects.select_for_update().get(pk=tenant.pk)
+    before = {
+        name: getattr(row, name)
+        for name in limits.FIELDS
+        if name in values and values[name] != getattr(row, name)
+    }
+    for name in before:
+        setattr(row, name, values[name])
+        setattr(tenant, name, values[name])
+    if before:
+        row.save(update_fields=list(before))
+        after = {name: values[name] for name in before}
+        audit.record(row, "tenant.plan_changed", by=by, before=before, after=after, **data)
+    if "max_messages_day" in before:
+        forget_day_usage(row)
+    return bool(before)
+
+
+def forget_day_usage(tenant: Tenant) -> None:
+    """Let what is used of the day's caps be counted anew: other caps, or another day."""
+    tenant.day_usage.all().delete()
+    tenant.campaign_usage.all().delete()
 
 
 @transaction.atomic

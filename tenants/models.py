@@ -13,6 +13,7 @@ from django.db import models
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from tenants.limits import Limited, living_keys
 from tenants.owned import TenantOwned
 from tenants.roles import Role
 
@@ -139,8 +140,10 @@ class Tenant(models.Model):
         return zoneinfo.ZoneInfo(self.time_zone)
 
 
-class Membership(TenantOwned):
+class Membership(Limited, TenantOwned):
     """A person's role in a tenant."""
+
+    plan_limit = "max_members"
 
     tenant = models.ForeignKey(
         Tenant, on_delete=models.CASCADE, related_name="memberships", db_index=False
@@ -161,8 +164,10 @@ class Membership(TenantOwned):
         return f"{self.user} · {self.get_role_display()}"
 
 
-class ApiKey(TenantOwned):
+class ApiKey(Limited, TenantOwned):
     """A program's key to one tenant's API. The secret is shown once and kept as a hash."""
+
+    plan_limit = "max_api_keys"
 
     tenant = models.ForeignKey(
         Tenant, on_delete=models.CASCADE, related_name="api_keys", db_index=False
@@ -188,6 +193,10 @@ class ApiKey(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.name} …{self.last_four}"
+
+    @classmethod
+    def counted(cls, tenant_id: int) -> int:
+        return living_keys(cls.objects.filter(tenant=tenant_id)).count()
 
 
 class IdempotencyRecord(TenantOwned):
