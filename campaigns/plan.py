@@ -25,12 +25,11 @@ def edit_plan(
     A cap of messages holds at once: what is claimed under another one is not sent under it.
     Accounts that waited for the old cap look again. In the tenant's scope or the system's.
     """
-    before = tenant.max_messages_day
     with scope.as_tenant(tenant):
         changed = actions.edit_plan(tenant, values, by=by, now=now, **data)
-        if tenant.max_messages_day != before:
+        if "max_messages_day" in changed:
             look_again(now)
-    return changed
+    return bool(changed)
 
 
 def look_again(now: datetime) -> None:

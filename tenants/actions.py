@@ -38,8 +38,8 @@ def edit_tenant(tenant: Tenant, values: dict[str, Any], *, by: User | None, now:
 @transaction.atomic
 def edit_plan(
     tenant: Tenant, values: dict[str, Any], *, by: User | None, now: datetime, **data: Any
-) -> bool:
-    """Change what the tenant has bought, any of `limits.FIELDS`; whether anything was different.
+) -> list[str]:
+    """Change what the tenant has bought, any of `limits.FIELDS`; return what was different.
 
     A limit below what is there takes nothing away: it only lets nothing be added. `campaigns.plan`
     has the whole of it, accounts that wait for a new day included.
@@ -59,7 +59,32 @@ def edit_plan(
         audit.record(row, "tenant.plan_changed", by=by, before=before, after=after, **data)
     if "max_messages_day" in before:
         forget_day_usage(row)
-    return bool(before)
+    return list(before)
+
+
+@transaction.atomic
+def suspend(tenant: Tenant, *, by: User | None, now: datetime, **data: Any) -> None:
+    """Shut the tenant out: its people and programs get no page, and nothing of it is sent.
+
+    Raises Refused when it is suspended already.
+    """
+    row = Tenant.objects.select_for_update().get(pk=tenant.pk)
+    if row.suspended_at is not None:
+        raise Refused(_("This workspace is suspended already."), code="wrong_state")
+    row.suspended_at = tenant.suspended_at = now
+    row.save(update_fields=["suspended_at"])
+    audit.record(row, "tenant.suspended", by=by, **data)
+
+
+@transaction.atomic
+def unsuspend(tenant: Tenant, *, by: User | None, now: datetime, **data: Any) -> None:
+    """Let the tenant in again. Raises Refused when it is not suspended."""
+    row = Tenant.objects.select_for_update().get(pk=tenant.pk)
+    if row.suspended_at is None:
+        raise Refused(_("This workspace is not suspended."), code="wrong_state")
+    row.suspended_at = tenant.suspended_at = None
+    row.save(update_fields=["suspended_at"])
+    audit.record(row, "tenant.unsuspended", by=by, **data)
 
 
 def forget_day_usage(tenant: Tenant) -> None:
