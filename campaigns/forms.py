@@ -339,7 +339,9 @@ class PaceForm(WindowForm):
         min_value=0,
         max_value=DAY_CAP_MAX,
         required=False,
-        help_text=_("Of this campaign, whatever its accounts could send. Empty: no cap of its own."),
+        help_text=_(
+            "Of this campaign, whatever its accounts could send. Empty: no cap of its own."
+        ),
     )
 
     @staticmethod

@@ -194,9 +194,7 @@ def hold_states(
         hope=None if hope is None else [(pk, "running", False, *hope[pk]) for pk in wanted],
     )
     return {
-        pk: Standing(
-            "held" if stopped and state == "running" else state, DayLimits(day_cap, plan)
-        )
+        pk: Standing("held" if stopped and state == "running" else state, DayLimits(day_cap, plan))
         for pk, state, stopped, day_cap, plan in rows
     }
 
@@ -214,8 +212,8 @@ def release_touch(message_ids: Sequence[int]) -> None:
 class Tally:
     """What a transaction adds to campaigns' buckets and gives back of caps: its last statements.
 
-    The rows of usage and counts are the most contended ones; taken last and in one order, they are held
-    for a moment and never waited for in a circle.
+    The rows of usage and counts are the most contended ones; taken last and in one order, they
+    are held for a moment and never waited for in a circle.
     """
 
     def __init__(self) -> None:

@@ -38,7 +38,9 @@ class ConnectionForm(ModelForm):
         max_length=TOKEN_MAX,
         strip=True,
         widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "off"}),
-        help_text=gettext_lazy("Stored encrypted and never shown again. Empty: the present one stays."),
+        help_text=gettext_lazy(
+            "Stored encrypted and never shown again. Empty: the present one stays."
+        ),
     )
 
     class Meta:

@@ -444,4 +444,3 @@ def test_every_page_stands_under_the_policy(staff, acme, alice):
     for page in pages:
         found = text(staff.get(page))
         assert not re.search(r"\sstyle=|\son[a-z]+=[\"']", found), page
-

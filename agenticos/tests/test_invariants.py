@@ -8,12 +8,15 @@ from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from agenticos import doctor, invariants, scope
+from agenticos.clock import database_now
 from agenticos.models import WorkerBeat
 from agenticos.tests import factories as make
-from campaigns.models import AccountUsage, CampaignCounts, Message
+from campaigns import pacing
+from campaigns.models import AccountUsage, CampaignCounts, Message, TenantUsage
 from integrations.errors import Fault, Rejected
 from integrations.models import Connection, SyncItem
 from leads.models import LeadScore

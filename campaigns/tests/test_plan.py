@@ -112,9 +112,7 @@ def test_an_import_takes_what_there_is_room_for_and_says_so_of_the_rest(acme, al
         assert Lead.objects.get(handle="known").name == "New Name"
 
 
-def test_the_dry_run_counts_as_the_commit_does_over_several_chunks(
-    acme, alice, rung, monkeypatch
-):
+def test_the_dry_run_counts_as_the_commit_does_over_several_chunks(acme, alice, rung, monkeypatch):
     monkeypatch.setattr(intake, "CHUNK", 2)
     limit(acme, max_leads=3)
     now = timezone.now()

@@ -101,6 +101,6 @@ def campaign_accounts(request: TenantRequest, pk: int) -> HttpResponse:
         "accounts": [
             (status, day_plan.of_account(facts.pace_of(status.account), hours))
             for status in statuses
-        ]
+        ],
     }
     return tab_page(request, campaign, "accounts", context)
