@@ -19,6 +19,8 @@ class Code(StrEnum):
     OUTSIDE_WINDOW = "outside_window"
     ACCOUNT_HOURLY_CAP = "account_hourly_cap"
     ACCOUNT_DAILY_CAP = "account_daily_cap"
+    CAMPAIGN_CAP = "campaign_cap"
+    TENANT_CAP = "tenant_cap"
     MINIMUM_GAP = "minimum_gap"
     BACK_OFF = "back_off"
     FAIR_SHARE_TURN = "fair_share_turn"
@@ -52,6 +54,8 @@ SENTENCES: dict[str, Promise | str] = {
     Code.OUTSIDE_WINDOW: _("It is outside the campaign's sending hours."),
     Code.ACCOUNT_HOURLY_CAP: _("The account has sent all that its hourly cap allows."),
     Code.ACCOUNT_DAILY_CAP: _("The account has sent all that its daily cap allows."),
+    Code.CAMPAIGN_CAP: _("The campaign has sent all that its own daily cap allows."),
+    Code.TENANT_CAP: _("The workspace has sent all that its plan allows in a day."),
     Code.MINIMUM_GAP: _("The pause between two sends of an account is not over."),
     Code.BACK_OFF: _("The provider asked to wait; it is tried again by itself."),
     Code.FAIR_SHARE_TURN: _("Due now: waiting for its turn."),

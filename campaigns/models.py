@@ -15,18 +15,22 @@ from agenticos.leasing import Lease, Leased
 from agenticos.states import Stateful
 from campaigns.codes import sentence
 from campaigns.texts import Template as Template, TemplateVersion as TemplateVersion
+from campaigns.usage import CampaignUsage as CampaignUsage, TenantUsage as TenantUsage
 from integrations.models import Connection
 from leads.models import IcpVersion, Lead
+from tenants.limits import Limited
 from tenants.models import Tenant, User, check_time_zone
 from tenants.owned import TenantOwned
 
 
-class SendingAccount(Lease, TenantOwned):
+class SendingAccount(Limited, Lease, TenantOwned):
     """An account that messages leave from: its pace, its health, and its turn.
 
     `next_at` is when a worker should look at it again: the account's gap, cap or window decides
     it; None means that it has nothing to send. Whoever makes work for an account sets it to now.
     """
+
+    plan_limit = "max_accounts"
 
     class State(models.TextChoices):
         ACTIVE = "active", _("Active")
@@ -107,6 +111,8 @@ class AccountUsage(TenantOwned):
     # change of clocks repeats is two hours.
     period = models.CharField(max_length=20)
     used = models.IntegerField(default=0)
+    # The cap in force when something was taken last; NULL in rows from before it was kept.
+    cap = models.IntegerField(null=True)
 
     class Meta(TenantOwned.Meta):
         constraints = [
@@ -166,6 +172,8 @@ class Campaign(Stateful, Lease, TenantOwned):
     )
     # {"days": [0 … 6, Monday first], "from": "09:00", "to": "20:00"}; empty: always open.
     window = models.JSONField(default=dict, blank=True)
+    # Its own limit of a day in the tenant's zone, beside those of its accounts; NULL: none.
+    day_cap = models.PositiveIntegerField(_("messages a day, at most"), null=True, blank=True)
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     # When a person planned its start: read only while it is scheduled.

@@ -153,7 +153,7 @@ def ensure_leads(
 ) -> dict[str, int]:
     """Lead ids by normalised handle; who is not known yet becomes a lead, scored and checked.
 
-    What is not a handle is left out.
+    What is not a handle is left out. Raises Refused when the plan has no room for them all.
     """
     wanted = list(dict.fromkeys(filter(None, map(normalise_handle, handles))))
     now = now or timezone.now()
@@ -166,7 +166,8 @@ def ensure_leads(
             with transaction.atomic():
                 engines = rescoring.engines_in_use(rescoring.lock_icp())
                 planner = upserting.Planner()
-                planner.read([importing.Row(0, {"handle": handle}, (), []) for handle in part])
+                rows = [importing.Row(0, {"handle": handle}, (), []) for handle in part]
+                upserting.demand(planner.read(rows))
                 upserting.write_leads(planner.to_write(), engines, source=source[:80], now=now)
             known = {draft.handle: draft.id for draft in planner.drafts.values()}
         found |= known

@@ -67,7 +67,8 @@ def upsert_leads(
     outcomes = []
     for place, (one, fate) in enumerate(zip(read, fates.rows, strict=True)):
         handle = str(one.values["handle"]) if isinstance(one, importing.Row) else ""
-        lead_id = planner.drafts[handle].id if handle else None
+        draft = planner.drafts.get(handle)  # none of a row for which the plan has no room
+        lead_id = draft.id if draft else None
         outcomes.append(Outcome(fate, handle, lead_id, said.get(place, [])))
     return outcomes
 
@@ -89,7 +90,7 @@ def add_lead(
         raise Refused(_("There is a lead with this handle already."), code="lead_exists")
     _check_contact(known.get("ghl_id", ""), 0)
     planner = upserting.Planner()
-    planner.read([importing.Row(0, known, (), [])])
+    upserting.demand(planner.read([importing.Row(0, known, (), [])]))
     upserting.write_leads(planner.to_write(), engines, source=source, now=now)
     lead = Lead.objects.get(handle=known["handle"])
     audit.record(lead, "lead.created", by=by)

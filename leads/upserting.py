@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from agenticos import scope
 from agenticos.sql import insert_many
 from leads import importing
 from leads.drafts import COLUMNS, UNKNOWN, Draft, stored
 from leads.models import Lead, LeadImport
 from leads.rescoring import Engine, write_scores
 from leads.suppression import mark_suppressed
+from tenants import limits
 
 
 class Problem(NamedTuple):
@@ -41,6 +43,35 @@ class Fates:
     befores: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+PLAN_FULL: Final = "plan_limit_leads"
+
+
+@dataclass(slots=True)
+class Room:
+    """How many new leads the plan still allows; `limit` None: any number."""
+
+    limit: int | None = None
+    left: int = 0
+
+    def take(self) -> bool:
+        """Take one place; False when there is none."""
+        if self.limit is None:
+            return True
+        self.left -= 1
+        return self.left >= 0
+
+
+def lead_room(staged: int = 0) -> Room:
+    """The room of the tenant in scope; exact under `rescoring.lock_icp`, which all who add hold.
+
+    `staged` are new leads that a rehearsal has seen and not written.
+    """
+    limit = limits.limit_of(scope.tenant_id(), "max_leads")
+    if limit is None:
+        return Room()
+    return Room(limit, limit - Lead.objects.count() - staged)
+
+
 class Planner:
     """Works out what rows do to leads: each row in turn, on top of what is stored.
 
@@ -48,9 +79,12 @@ class Planner:
     `policy` a known lead keeps what it has (`fill`), or is left as it is (`keep`).
     """
 
-    def __init__(self, policy: str = LeadImport.Policy.OVERWRITE) -> None:
+    def __init__(
+        self, policy: str = LeadImport.Policy.OVERWRITE, *, room: Room | None = None
+    ) -> None:
         self.drafts: dict[str, Draft] = {}
         self._policy = policy
+        self._room = room or lead_room()
         self._owners: dict[str, str] = {}  # GHL id -> handle
 
     def read(self, outcomes: Sequence[importing.Row | importing.Rejected]) -> Fates:
@@ -113,6 +147,12 @@ class Planner:
         values: dict[str, Any] = row.values
         handle = values["handle"]
         warnings = row.warnings
+        if handle not in self.drafts and not self._room.take():
+            fates.rejected += 1
+            fates.rows.append("rejected")
+            params = {"limit": self._room.limit}
+            fates.problems.append(Problem(row.line, True, PLAN_FULL, params, row.raw))
+            return
         ghl_id = values.get("ghl_id")
         if ghl_id and self._owners.get(ghl_id, handle) != handle:
             # Two people in our list cannot be one contact of the CRM.
@@ -161,6 +201,13 @@ class Planner:
         if self._policy == LeadImport.Policy.FILL:
             return known is None or known == ""
         return self._policy != LeadImport.Policy.KEEP
+
+
+def demand(fates: Fates) -> None:
+    """Raise Refused if the plan had no room for one of the rows."""
+    for problem in fates.problems:
+        if problem.code == PLAN_FULL:
+            raise limits.refusal("max_leads", problem.params["limit"])
 
 
 def write_leads(

@@ -14,6 +14,7 @@ from django.db import models
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from tenants.limits import Limited, living_keys
 from tenants.owned import TenantOwned
 from tenants.roles import Role
 
@@ -105,6 +106,20 @@ class Tenant(models.Model):
         _("sending stopped at"), null=True, blank=True, editable=False
     )
     suspended_at = models.DateTimeField(_("suspended at"), null=True, blank=True)
+    # What the client has bought: a name for people, and limits that hold. Empty: no limit.
+    plan = models.CharField(_("plan"), max_length=40, blank=True)
+    max_members = models.PositiveIntegerField(_("members, at most"), null=True, blank=True)
+    max_accounts = models.PositiveIntegerField(
+        _("sending accounts, at most"), null=True, blank=True
+    )
+    max_leads = models.PositiveIntegerField(_("leads, at most"), null=True, blank=True)
+    max_api_keys = models.PositiveIntegerField(_("API keys, at most"), null=True, blank=True)
+    max_messages_day = models.PositiveIntegerField(
+        _("messages a day, at most"),
+        null=True,
+        blank=True,
+        help_text=_("Of all accounts together, in a day of the workspace's time zone."),
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     # The tenant's data key, wrapped by a master key (tenants/crypto.py). Deleting it erases
     # every credential of the tenant for good.
@@ -126,8 +141,10 @@ class Tenant(models.Model):
         return zoneinfo.ZoneInfo(self.time_zone)
 
 
-class Membership(TenantOwned):
+class Membership(Limited, TenantOwned):
     """A person's role in a tenant."""
+
+    plan_limit = "max_members"
 
     tenant = models.ForeignKey(
         Tenant, on_delete=models.CASCADE, related_name="memberships", db_index=False
@@ -148,8 +165,10 @@ class Membership(TenantOwned):
         return f"{self.user} · {self.get_role_display()}"
 
 
-class ApiKey(TenantOwned):
+class ApiKey(Limited, TenantOwned):
     """A program's key to one tenant's API. The secret is shown once and kept as a hash."""
+
+    plan_limit = "max_api_keys"
 
     tenant = models.ForeignKey(
         Tenant, on_delete=models.CASCADE, related_name="api_keys", db_index=False
@@ -185,6 +204,10 @@ class ApiKey(TenantOwned):
     def is_in_force(self, now: datetime) -> bool:
         """Whether it opens the door, as far as the key itself goes."""
         return self.revoked_at is None and self.expires_at > now
+
+    @classmethod
+    def counted(cls, tenant_id: int) -> int:
+        return living_keys(cls.objects.filter(tenant=tenant_id)).count()
 
 
 class IdempotencyRecord(TenantOwned):

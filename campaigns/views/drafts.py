@@ -200,7 +200,7 @@ def _pace(request: TenantRequest, campaign: Campaign, form: ContentForm) -> dict
     ]
     hours = day_plan.hours_of(_window(form, campaign))
     parts = [(account, day_plan.of_account(facts.pace_of(account), hours)) for account in accounts]
-    per_day = day_plan.together(part for _account, part in parts)
+    per_day = day_plan.together((part for _account, part in parts), _caps_of(request, campaign))
     people = Reach.of(campaign, timezone.now()).summary().total
     return {
         "capacities": parts,
@@ -208,6 +208,12 @@ def _pace(request: TenantRequest, campaign: Campaign, form: ContentForm) -> dict
         "people": people,
         "sending_days": day_plan.days_for(people, per_day),
     }
+
+
+def _caps_of(request: TenantRequest, campaign: Campaign) -> list[int]:
+    """The caps of a day above those of the accounts."""
+    caps = (request.tenant.max_messages_day, campaign.day_cap)
+    return [cap for cap in caps if cap is not None]
 
 
 def _window(form: ContentForm, campaign: Campaign) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_safe
 
 from agenticos import paging
 from agenticos.htmx import render_page
-from campaigns import codes, facts, gates
+from campaigns import codes, daycaps, facts, gates
 from campaigns.models import Campaign, CampaignCounts, Message, SendingAccount
 from campaigns.views.shared import counts_of
 from integrations.models import Connection, SyncItem
@@ -220,11 +220,14 @@ def _running(request: TenantRequest) -> list[Running]:
     now = timezone.now()
     rows = request.tenant.campaigns.filter(state__in=(State.RUNNING, State.PREPARING))
     found = []
-    for campaign in rows.select_related("counts").order_by("-pk")[: RUNNING_MOST + 1]:
+    campaigns = list(rows.select_related("counts").order_by("-pk")[: RUNNING_MOST + 1])
+    caps = daycaps.in_force(request.tenant, campaigns, now)
+    for campaign in campaigns:
         counts = counts_of(campaign)
         sub, until = "", None
         if campaign.state == State.RUNNING and counts and counts.open:
-            decision = gates.campaign_gate(facts.campaign_facts(campaign, request.tenant), now)
+            rules = facts.campaign_facts(campaign, request.tenant, caps)
+            decision = gates.campaign_gate(rules, now)
             if decision.code:
                 sub, until = codes.sentence(decision.code), decision.until
         found.append(Running(campaign, counts, sub, until))
