@@ -60,6 +60,8 @@ PERSONAL = {
 
 # Modules that may open the system scope, and for what.
 SYSTEM = {
+    "agenticos/bench/claim.py": "the bare claim beside the one that is measured",
+    "agenticos/bench/cloning.py": "a stage's rows, copied for many tenants",
     "agenticos/pages.py": "the memberships of the person who logged in; readiness",
     "agenticos/demo/__init__.py": "whether the demo's leads are in",
     "agenticos/provisioning.py": "writes several tenants in one transaction",
