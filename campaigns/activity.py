@@ -136,7 +136,7 @@ def stream(campaign: Campaign, *, kind: str = "", after: str = "", since: str = 
             for entry in _beyond(_acts(campaign, kind), "at", ACT, key, bool(since))
         ]
     if kind in ("", "messages"):
-        # Claimed rows are few and settled ones have an index by time; together they would have none.
+        # Settled rows have an index by time, claimed ones are few; together they would have none.
         for states in (SETTLED, (Message.State.CLAIMED,)):
             some = campaign.messages.filter(state__in=states)
             rows = some.select_related("lead", "account").defer("text")
