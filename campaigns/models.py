@@ -434,6 +434,12 @@ class Message(Leased, TenantOwned):
             models.Index(fields=["id"], name="message_claimed", condition=Q(state="claimed")),
             # Rows by state on the campaign's page, paged by key.
             models.Index(fields=["tenant", "campaign", "state", "position"], name="message_rows"),
+            # The activity of a campaign: what became of rows, newest first.
+            models.Index(
+                fields=["tenant", "campaign", "-updated_at", "-id"],
+                name="message_settled",
+                condition=Q(state__in=("sent", "failed", "unknown", "skipped")),
+            ),
             # A lead's messages.
             models.Index(fields=["tenant", "lead", "-id"], name="message_of_lead"),
         ]

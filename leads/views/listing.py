@@ -225,6 +225,8 @@ def _tallies(found: LeadFilter, sort: Sort, icp: Icp) -> tuple[Counter[str], int
         return counted, COUNT_LIMIT
     values = [*Band.values, *([NO_BAND] if counted[NO_BAND] else [])]
     for value in values:
+        if counted[value] > DENSE_LIMIT:  # so many were met on the way already
+            continue
         some = LeadFilter.in_band(leads, value).values("pk")[: DENSE_LIMIT + 1]
         counted[value] = some.count()
     return counted, DENSE_LIMIT
