@@ -1,4 +1,4 @@
-"""The admin: a tenant from nothing to its first campaign, its plan, its tools, what staff may not."""
+"""The admin: a tenant from nothing to its first campaign, its plan, its tools, its doors."""
 
 from __future__ import annotations
 
