@@ -312,6 +312,11 @@ def test_a_suspended_tenant_sends_nothing_and_goes_on_afterwards(staff, acme, cl
     assert len(wire.sent) == 1
 
 
+def test_the_page_leads_to_the_version_in_force(staff, acme):
+    make_icp(acme)
+    assert '<a href="/t/acme/icp/">Version 1, since' in text(staff.get(page_of(acme)))
+
+
 def test_a_bad_profile_is_said_and_not_published(staff, acme):
     make_icp(acme)
     for config, words in (
