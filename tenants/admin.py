@@ -113,7 +113,7 @@ class TenantAdmin(AuditedAdmin):
     """A tenant and its members; `campaigns.admin_tenants` adds what higher apps know of it."""
 
     audit_name = "tenant"
-    list_display: ClassVar[Any] = ("name", "slug", "plan", "language", "standing", "members")
+    list_display: Any = ("name", "slug", "plan", "language", "standing", "members")
     search_fields = ("name", "slug", "plan")
     list_filter = (StandingFilter, "language", "plan")
     fieldsets: ClassVar[Any] = (
