@@ -88,9 +88,9 @@ class WholeTenantAdmin(TenantAdmin):
     inlines: ClassVar[tuple[type[Any], ...]] = (MembershipInline, ConnectionInline, AccountInline)
     fieldsets = (
         *TenantAdmin.fieldsets,
-        (gettext_lazy("Ideal customer"), {"fields": ("icp",)}),
+        (gettext_lazy("Ideal customer"), {"fields": ("live_icp",)}),
     )
-    readonly_fields = (*TenantAdmin.readonly_fields, "icp")
+    readonly_fields = (*TenantAdmin.readonly_fields, "live_icp")
     tools = (
         Tool("open", gettext_lazy("Open dashboard")),
         Tool("icp", gettext_lazy("Publish an ICP")),
@@ -141,7 +141,7 @@ class WholeTenantAdmin(TenantAdmin):
     # --- The page ----------------------------------------------------------------------------
 
     @admin.display(description=gettext_lazy("version in force"))
-    def icp(self, obj: Tenant) -> str:
+    def live_icp(self, obj: Tenant) -> str:
         found = Icp.objects.select_related("live").filter(tenant=obj.pk).first()
         if found is None:
             return _("None yet.")

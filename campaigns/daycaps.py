@@ -107,7 +107,7 @@ def take(tenant: Tenant, caps: DayCaps, wanted: Sequence[int], now: datetime) ->
     got, changed = [], set()
     for campaign_id in wanted:
         of_it = [row for row in (whole, rows.get(campaign_id)) if row is not None]
-        fits = all(row.used < row.cap for row in of_it)
+        fits = all(row.cap is not None and row.used < row.cap for row in of_it)
         got.append(fits)
         for row in of_it if fits else ():
             row.used += 1

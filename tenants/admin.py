@@ -113,10 +113,10 @@ class TenantAdmin(AuditedAdmin):
     """A tenant and its members; `campaigns.admin_tenants` adds what higher apps know of it."""
 
     audit_name = "tenant"
-    list_display: tuple[str, ...] = ("name", "slug", "plan", "language", "standing", "members")
+    list_display: Any = ("name", "slug", "plan", "language", "standing", "members")
     search_fields = ("name", "slug", "plan")
     list_filter = (StandingFilter, "language", "plan")
-    fieldsets: tuple[Any, ...] = (
+    fieldsets: ClassVar[Any] = (
         (None, {"fields": ("name", "slug", "language", "time_zone", "contact_gap_days")}),
         (
             _("Plan"),
@@ -130,7 +130,7 @@ class TenantAdmin(AuditedAdmin):
         ),
         (_("State"), {"fields": ("standing", "stopped_at", "suspended_at", "created_at")}),
     )
-    readonly_fields: tuple[str, ...] = ("standing", "stopped_at", "suspended_at", "created_at")
+    readonly_fields: ClassVar[Any] = ("standing", "stopped_at", "suspended_at", "created_at")
     prepopulated_fields = {"slug": ("name",)}
     inlines: ClassVar[tuple[type[Any], ...]] = (MembershipInline,)  # higher apps add theirs
 

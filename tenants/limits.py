@@ -97,7 +97,7 @@ class Limited(models.Model):
     @classmethod
     def counted(cls, tenant_id: int) -> int:
         """How many rows count against the limit."""
-        return cls._default_manager.filter(tenant=tenant_id).count()
+        return cls._default_manager.filter(**{"tenant": tenant_id}).count()
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:

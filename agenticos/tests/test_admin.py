@@ -1,4 +1,4 @@
-"""The admin: a tenant from nothing to its first campaign, its plan, its tools, what staff may not."""
+"""The admin: a tenant from nothing to its first campaign, its plan, its tools, its doors."""
 
 from __future__ import annotations
 
@@ -310,6 +310,11 @@ def test_a_suspended_tenant_sends_nothing_and_goes_on_afterwards(staff, acme, cl
     clock.move((timezone.now() - clock.now()).total_seconds() + 1)
     work(clock, wire, budget_s=1)
     assert len(wire.sent) == 1
+
+
+def test_the_page_leads_to_the_version_in_force(staff, acme):
+    make_icp(acme)
+    assert '<a href="/t/acme/icp/">Version 1, since' in text(staff.get(page_of(acme)))
 
 
 def test_a_bad_profile_is_said_and_not_published(staff, acme):

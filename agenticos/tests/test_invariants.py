@@ -154,7 +154,7 @@ def test_a_day_of_which_less_was_counted_than_left_is_seen(busy, in_system):
         tenant=busy, period=pacing.day_period(now, busy.zone), used=0, cap=50
     )
     assert violated() == {}
-    make.make_message(make.make_campaign(busy, state="running"), state="sent", claimed_at=now)
+    make.make_message(make.make_campaign(busy, state="running"), state="unknown", claimed_at=now)
     assert violated() == {"day-caps-kept": 1}
     TenantUsage.objects.filter(pk=row.pk).update(used=1)
     assert violated() == {}
