@@ -141,8 +141,6 @@ def _bare(ours: Application, environ: dict[str, Any]) -> Application:
     """
     from django.db import connection
 
-    from agenticos import sql
-
     seen: list[tuple[str, Any]] = []
 
     def watch(execute: Any, statement: str, params: Any, many: bool, context: Any) -> Any:
@@ -153,8 +151,10 @@ def _bare(ours: Application, environ: dict[str, Any]) -> Application:
         body = _ask(ours, environ)
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        for statement, params in seen:
-            sql.fetch(statement, params)
+        with connection.cursor() as cursor:
+            for statement, params in seen:
+                cursor.execute(statement, params)
+                cursor.fetchall()
         start_response("200 OK", [("Content-Type", "application/json")])
         return [body]
 

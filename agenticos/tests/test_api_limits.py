@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -69,7 +70,7 @@ def at_once(count, call):
             connections.close_all()
 
     with (
-        open(Path(tempfile.gettempdir()) / "agenticos-at-once.lock", "w") as alone,
+        open(Path(tempfile.gettempdir()) / f"agenticos-{os.getuid()}.lock", "w") as alone,
         ThreadPoolExecutor(count) as pool,
     ):
         fcntl.flock(alone, fcntl.LOCK_EX)
