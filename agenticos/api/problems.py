@@ -123,9 +123,10 @@ def problem_of(error: Exception) -> Problem | None:
 
 
 def _is_busy(error: DatabaseError) -> bool:
-    """Whether a wait for somebody else's lock ran out."""
+    """Whether a wait for somebody else's lock ran out, or there was no connection to be had."""
     state = getattr(error.__cause__, "sqlstate", "")
-    return state in ("55P03", "40P01") or "database is locked" in str(error)
+    words = ("database is locked", "connection failed", "connection timeout")
+    return state in ("55P03", "40P01") or any(word in str(error) for word in words)
 
 
 def flat(detail: Any, path: str = "") -> Iterator[tuple[str, list[str]]]:

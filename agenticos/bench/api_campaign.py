@@ -143,19 +143,18 @@ def _bare(ours: Application, environ: dict[str, Any]) -> Application:
 
     seen: list[tuple[str, Any]] = []
 
-    def watch(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        seen.append((sql, params))
-        return execute(sql, params, many, context)
+    def watch(execute: Any, statement: str, params: Any, many: bool, context: Any) -> Any:
+        seen.append((statement, params))
+        return execute(statement, params, many, context)
 
     with connection.execute_wrapper(watch):
         body = _ask(ours, environ)
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         with connection.cursor() as cursor:
-            for sql, params in seen:
-                cursor.execute(sql, params)
-                if cursor.description:
-                    cursor.fetchall()
+            for statement, params in seen:
+                cursor.execute(statement, params)
+                cursor.fetchall()
         start_response("200 OK", [("Content-Type", "application/json")])
         return [body]
 

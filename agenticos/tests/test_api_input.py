@@ -10,6 +10,7 @@ import pytest
 import waitress
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.wsgi import get_wsgi_application
+from django.db import OperationalError
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 from waitress import wasyncore
 
@@ -118,6 +119,18 @@ def test_the_depth_is_counted_alike_for_lists_and_objects(depth, kind):
 def test_a_number_that_is_none_is_400(api, number):
     body = b'{"config": {"thresholds": {"hot": ' + number + b"}}}"
     assert code_of(api.put("/api/v1/icp", body, JSON)) == (400, "bad_json")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("words", ["connection timeout expired", "connection failed: FATAL: no"])
+def test_a_database_that_cannot_be_reached_is_503_and_worth_another_try(api, monkeypatch, words):
+    def fail(*args, **options):
+        raise OperationalError(words)
+
+    monkeypatch.setattr("agenticos.api.base.caller_of", fail)
+    answer = api.get("/api/v1/leads")
+    assert code_of(answer) == (503, "busy")
+    assert answer["Retry-After"] == "1"
 
 
 # --- Media types, queries, uploads ------------------------------------------------------------

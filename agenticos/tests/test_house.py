@@ -88,6 +88,7 @@ RAW_SQL = {
     "agenticos/sql.py": "bulk UPDATE … FROM (VALUES …), bound parameters",
     "agenticos/clock.py": "the database's time",
     "agenticos/doctor.py": "asks the database about itself",
+    "agenticos/bench/api_campaign.py": "repeats the SQL of a request, bare",
     "agenticos/limits.py": "one statement asks and counts, on a connection of its own",
 }
 

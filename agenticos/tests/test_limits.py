@@ -20,7 +20,6 @@ from agenticos.tests import environment
 
 pytestmark = pytest.mark.django_db
 SLOW = 0.01  # visits a minute: nothing comes back while a test runs
-NOW = 1_800_000_000_000_000
 
 
 def fresh(rate=SLOW, burst=5):
@@ -28,9 +27,10 @@ def fresh(rate=SLOW, burst=5):
 
 
 @pytest.fixture(params=["database", pytest.param("redis", marks=pytest.mark.redis)])
-def shelf(request, settings):
+def shelf(request, settings, monkeypatch):
     """Where the limits are kept."""
     if request.param == "redis":
+        monkeypatch.setattr(limits, "REDIS_PATIENCE_S", 30)  # for a machine that is busy
         yield RedisLimits(settings.REDIS_URL)
         return
     found = DatabaseLimits()
@@ -72,15 +72,16 @@ class Model:
 
 
 @given(
-    rates=st.lists(st.tuples(st.integers(1, 6000), st.integers(1, 8)), min_size=1, max_size=3),
-    pauses=st.lists(st.integers(0, 3_000_000), max_size=30),
+    # Slow ones: Redis forgets by its own clock, which goes on while a busy machine dawdles.
+    rates=st.lists(st.tuples(st.integers(1, 10), st.integers(1, 8)), min_size=1, max_size=3),
+    pauses=st.lists(st.integers(0, 60_000_000), max_size=30),
 )
 @hypothesis_settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_both_shelves_decide_as_the_rule_says(shelf, rates, pauses):
     many = [fresh(rate, burst) for rate, burst in rates]
-    model, now = Model(), time.time_ns() // 1000  # Redis forgets by its own clock
+    model, now = Model(), time.time_ns() // 1000
     for pause in pauses:
         now += pause
         assert shelf.take(many, now) == model.take(many, now)
