@@ -157,14 +157,21 @@ def charlie(rival: Any) -> Any:
 
 @pytest.fixture
 def browser() -> Callable[..., Any]:
-    """`browser(alice)` is her logged-in client; `browser(alice, htmx="rows")` asks for a part."""
+    """`browser(alice)` is her logged-in client; `browser(alice, htmx="rows")` asks for a part.
+
+    She has just given her password, unless `fresh=False`.
+    """
     from django.test import Client
 
-    def open_for(user: Any = None, *, htmx: str = "") -> Client:
+    from agenticos.tests.factories import refresh
+
+    def open_for(user: Any = None, *, htmx: str = "", fresh: bool = True) -> Client:
         headers = {"HX-Request": "true", "HX-Target": htmx} if htmx else {}
         client = Client(headers=headers)
         if user is not None:
             client.force_login(user)
+            if fresh:
+                refresh(client, user)
         return client
 
     return open_for

@@ -13,7 +13,7 @@ from tenants import audit
 from tenants.models import Membership, Tenant, User
 from tenants.roles import Role
 
-EDITABLE = ("name", "time_zone", "language", "contact_gap_days")
+EDITABLE = ("name", "time_zone", "language", "contact_gap_days", "require_mfa")
 
 
 @transaction.atomic

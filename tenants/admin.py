@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from tenants import audit
-from tenants.models import Membership, Tenant, User
+from tenants.models import Membership, Tenant, User, vouch_for_address
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -130,4 +130,11 @@ class UserAdmin(BaseUserAdmin):
         (_("Times"), {"fields": ("last_login", "date_joined")}),
     )
     readonly_fields = ("last_login", "date_joined")
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Staff vouch for the address that they enter."""
+        obj.email = obj.email.lower()
+        super().save_model(request, obj, form, change)
+        if not change or "email" in form.changed_data:
+            vouch_for_address(obj)
     add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)
