@@ -40,8 +40,10 @@ PUBLIC = {
     "accounts/password/reset/key/<uidb36>-<key>/",
     "accounts/password/reset/key/done/",
     "accounts/confirm-email/",
-    "accounts/confirm-email/<key>/",
-    "accounts/login/code/confirm/",
+    "accounts/login/code/confirm/",  # leads to the log-in: there is no log-in by code
+    "accounts/2fa/authenticate/",  # between the password and the session
+    "accounts/2fa/webauthn/login/",  # the log-in by passkey
+    "invitations/<str:token>/",  # the link in a mail; says nothing without a good one
     "accounts/inactive/",
     "admin/login/",
     "healthz",
@@ -67,6 +69,7 @@ SYSTEM = {
     "agenticos/management/commands/run_until_idle.py": "what is due in any tenant",
     "agenticos/worker/jobs.py": "what is due in any tenant",
     "tenants/middleware.py": "membership look-up, and the admin",
+    "tenants/second_factor.py": "the memberships of the person who logged in",
     "tenants/authentication.py": "the key of a program, before its tenant is known",
     "leads/tasks.py": "sweeps over all tenants",
     "campaigns/tasks.py": "sweeps over all tenants",
@@ -344,7 +347,7 @@ def test_a_key_is_held_to_its_scopes(acme):
 # --- Tables -----------------------------------------------------------------------------------
 
 OF_NO_TENANT = {
-    "tenants.user", "tenants.tenant", "agenticos.workerbeat", "agenticos.chore",
+    "tenants.user", "tenants.tenant", "tenants.attempt", "agenticos.workerbeat", "agenticos.chore",
 }  # fmt: skip
 
 
