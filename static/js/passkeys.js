@@ -1,4 +1,4 @@
-// A passkey that was cancelled or is not there: said on the page, not in the console alone.
+// Passkeys: allauth's scripts do the work; which form of the page is theirs stands in its markup.
 (() => {
   "use strict";
   document.addEventListener("allauth.error", (event) => {
@@ -6,4 +6,7 @@
     const note = document.getElementById("passkey-failed");
     if (note) note.hidden = false;
   });
+  for (const each of document.querySelectorAll("[data-passkey]")) {
+    window.allauth.webauthn.forms[each.dataset.passkey]({ ids: JSON.parse(each.dataset.ids) });
+  }
 })();
