@@ -339,6 +339,10 @@ MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = IS_LOCAL  # http://localhost, for the demo
 MFA_FORMS = {
     "authenticate": "tenants.account_forms.AuthenticateForm",
     "reauthenticate": "tenants.account_forms.ReauthenticateForm",
+    "authenticate_webauthn": "tenants.account_forms.AuthenticateWebAuthnForm",
+    "reauthenticate_webauthn": "tenants.account_forms.ReauthenticateWebAuthnForm",
+    "login_webauthn": "tenants.account_forms.LoginWebAuthnForm",
+    "add_webauthn": "tenants.account_forms.AddWebAuthnForm",
 }
 
 # --- Programs ---------------------------------------------------------------------------------

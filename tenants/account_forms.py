@@ -8,6 +8,7 @@ from allauth.account.adapter import get_adapter
 from allauth.account.forms import LoginForm as AllauthLoginForm
 from allauth.core import context
 from allauth.mfa.base import forms as mfa
+from allauth.mfa.webauthn import forms as webauthn
 from django.utils.translation import gettext_lazy as _
 
 from tenants import attempts, events
@@ -33,6 +34,33 @@ class _Counted:
         code: str = super().clean_code()  # type: ignore[misc]  # of the form beside it
         attempts.give_back(attempts.CODES_OF_ONE, str(self.user.pk))
         return code
+
+
+class _Sturdy:
+    """Refuses what is no passkey's answer; the libraries below break over some of it."""
+
+    def full_clean(self) -> None:
+        form: Any = self
+        try:
+            super().full_clean()  # type: ignore[misc]  # of the form beside it
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            form.add_error(None, get_adapter().validation_error("incorrect_code"))
+
+
+class AuthenticateWebAuthnForm(_Sturdy, webauthn.AuthenticateWebAuthnForm):
+    """A passkey after the password."""
+
+
+class ReauthenticateWebAuthnForm(_Sturdy, webauthn.ReauthenticateWebAuthnForm):
+    """A passkey before a dangerous act."""
+
+
+class LoginWebAuthnForm(_Sturdy, webauthn.LoginWebAuthnForm):
+    """A passkey instead of the password."""
+
+
+class AddWebAuthnForm(_Sturdy, webauthn.AddWebAuthnForm):
+    """A new passkey."""
 
 
 class AuthenticateForm(_Counted, mfa.AuthenticateForm):

@@ -14,7 +14,7 @@ from typing import Any
 
 from allauth.account import signals as account
 from allauth.mfa import signals as mfa
-from allauth.usersessions.internal.flows.sessions import end_other_sessions
+from allauth.usersessions.models import UserSession
 from django.contrib.auth import signals as auth
 from django.http import HttpRequest
 
@@ -67,7 +67,9 @@ def _listener(name: str) -> Callable[..., None]:
 
 def _end_others(sender: Any, request: HttpRequest, user: Any, **said: Any) -> None:
     """Whoever else is logged in as this person was so under the old second factor."""
-    end_other_sessions(request, user)
+    others = UserSession.objects.filter(user=user).exclude(session_key=request.session.session_key)
+    for session in others:
+        session.end()
 
 
 def _authenticated(sender: Any, request: HttpRequest, user: Any, **said: Any) -> None:
