@@ -56,7 +56,10 @@ def remove_member(membership: Membership, *, by: User | None, now: datetime) -> 
     """
     row = _locked(membership)
     _keep_an_owner(row)
-    audit.record(row, "membership.removed", by=by, person=row.user_id, role=row.role)
+    keys = row.api_keys.filter(revoked_at=None).count()
+    audit.record(
+        row, "membership.removed", by=by, person=row.user_id, role=row.role, keys_revoked=keys
+    )
     row.delete()
 
 

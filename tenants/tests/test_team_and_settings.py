@@ -104,7 +104,7 @@ def test_a_removed_member_is_out_with_their_keys(acme, alice, browser):
         assert not ApiKey.objects.exists()
     assert audited(acme)[-1] == (
         "membership.removed",
-        {"person": member.user.pk, "role": "manager"},
+        {"person": member.user.pk, "role": "manager", "keys_revoked": 1},
     )
 
 
