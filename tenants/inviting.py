@@ -100,10 +100,15 @@ def accept_as_new(invitation: Invitation, *, name: str, password: str, now: date
 
     Raises Refused like `accept`, and when the address has got an account meanwhile.
     """
+    _waiting(invitation)  # whoever uses the same link waits here
+    text = _("There is an account with this e-mail address by now. Log in to accept.")
     if User.objects.filter(email__iexact=invitation.email).exists():
-        text = _("There is an account with this e-mail address by now. Log in to accept.")
         raise Refused(text, code="has_account")
-    user = User.objects.create_user(invitation.email, password, name=name)
+    try:
+        with transaction.atomic():
+            user = User.objects.create_user(invitation.email, password, name=name)
+    except IntegrityError:  # by way of another tenant's invitation, at the same moment
+        raise Refused(text, code="has_account") from None
     return accept(invitation, user, now=now)
 
 

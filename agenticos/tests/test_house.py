@@ -19,6 +19,7 @@ from django.core.management import call_command
 from django.db import models
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.converters import IntConverter
+from django.utils import timezone
 
 from agenticos import scope
 from agenticos.invariants import references_between_tenant_tables
@@ -216,13 +217,54 @@ def test_a_stranger_gets_404_everywhere(acme, browser):
 
 
 @pytest.mark.django_db
-def test_a_removed_member_gets_404_everywhere(acme, browser):
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("htmx", ["", "rows"])
+def test_a_removed_member_gets_404_everywhere(acme, browser, method, htmx):
     member = factories.make_member(acme, "owner")
-    knocks = browser(member.user)
+    knocks = browser(member.user, htmx=htmx)
     with scope.as_tenant(acme):
         member.delete()
     for route, pattern in tenant_routes():
-        assert knocks.get(address(route, pattern, "acme")).status_code == 404, route
+        assert getattr(knocks, method)(address(route, pattern, "acme")).status_code == 404, route
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("htmx", ["", "rows"])
+def test_a_suspended_tenants_member_gets_the_page_that_says_so(acme, alice, browser, method, htmx):
+    acme.suspended_at = timezone.now()
+    acme.save()
+    knocks = browser(alice, htmx=htmx)
+    for route, pattern in tenant_routes():
+        response = getattr(knocks, method)(address(route, pattern, "acme"))
+        assert response.status_code == 403, route
+        assert "is suspended" in response.content.decode(), route
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("htmx", ["", "rows"])
+def test_a_member_without_the_second_factor_that_is_demanded_sees_nothing(
+    acme, alice, browser, settings, method, htmx
+):
+    """They are led to the page where one is set up; a part of a page as a whole page."""
+    settings.REQUIRE_MFA = True
+    factories.make_lead(acme, id=1)
+    knocks = browser(alice, htmx=htmx)
+    for route, pattern in tenant_routes():
+        response = getattr(knocks, method)(address(route, pattern, "acme"))
+        to = response.headers.get("HX-Redirect" if htmx else "Location")
+        assert (to, response.content) == ("/accounts/2fa/", b""), route
+
+
+@pytest.mark.django_db
+def test_staff_without_the_second_factor_see_nothing_of_the_admin(browser, settings):
+    settings.REQUIRE_MFA = True
+    knocks = browser(factories.make_user(is_staff=True, is_superuser=True))
+    for route, pattern in routes():
+        if is_admin(route) and "(?P" not in route:
+            response = knocks.get(address(route, pattern, "acme"))
+            assert response.headers.get("Location") == "/accounts/2fa/", route
 
 
 @pytest.mark.django_db

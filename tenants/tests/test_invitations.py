@@ -316,6 +316,14 @@ def test_one_link_used_twice_at_once_makes_one_member(acme, repeat):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_two_tenants_invitations_used_at_once_make_one_account(acme, rival):
+    paths = [link(make_invitation(tenant)) for tenant in (acme, rival)]
+    answers = together(*[lambda path=path: Client().post(path, NEW).status_code for path in paths])
+    assert set(answers) <= {302, 200}
+    assert User.objects.filter(email="nina@example.com").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
 def test_the_same_person_invited_twice_at_once_is_invited_once(acme, alice):
     def send():
         with scope.as_tenant(acme):
