@@ -343,6 +343,7 @@ MFA_FORMS = {
     "reauthenticate_webauthn": "tenants.account_forms.ReauthenticateWebAuthnForm",
     "login_webauthn": "tenants.account_forms.LoginWebAuthnForm",
     "add_webauthn": "tenants.account_forms.AddWebAuthnForm",
+    "edit_webauthn": "tenants.account_forms.EditWebAuthnForm",
 }
 
 # --- Programs ---------------------------------------------------------------------------------

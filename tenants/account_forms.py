@@ -62,6 +62,18 @@ class LoginWebAuthnForm(_Sturdy, webauthn.LoginWebAuthnForm):
 class AddWebAuthnForm(_Sturdy, webauthn.AddWebAuthnForm):
     """A new passkey."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["name"].label = _("Name of the passkey")
+
+
+class EditWebAuthnForm(webauthn.EditWebAuthnForm):
+    """Another name for a passkey."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["name"].label = _("Name of the passkey")
+
 
 class AuthenticateForm(_Counted, mfa.AuthenticateForm):
     """The code after the password."""

@@ -137,4 +137,5 @@ class UserAdmin(BaseUserAdmin):
         super().save_model(request, obj, form, change)
         if not change or "email" in form.changed_data:
             vouch_for_address(obj)
+
     add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)

@@ -1,8 +1,8 @@
 """Security events in the log: fixed names, ids only. What is worth an alarm can be searched for.
 
-    auth.login  auth.failed  auth.logout  auth.password_changed  auth.password_reset
-    auth.email_changed  auth.mfa_added  auth.mfa_removed  auth.mfa_codes_renewed  auth.mfa_failed
-    auth.reauthenticated  auth.limited  authz.denied  tenant.mismatch
+auth.login  auth.failed  auth.logout  auth.password_changed  auth.password_reset
+auth.email_changed  auth.mfa_added  auth.mfa_removed  auth.mfa_codes_renewed  auth.mfa_failed
+auth.reauthenticated  auth.limited  authz.denied  tenant.mismatch
 """
 
 from __future__ import annotations

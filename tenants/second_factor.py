@@ -82,4 +82,3 @@ def reseal() -> int:
                 row.save(update_fields=["data"])
                 changed += 1
     return changed
-

@@ -19,7 +19,7 @@ SEEN_STEP_S = 60  # how exactly the last sign of life is kept: a write at most t
 
 
 class SessionLifeMiddleware:
-    """Ends a session after SESSION_IDLE_S without a sign of life, or SESSION_MOST_S after its start.
+    """Ends a session SESSION_IDLE_S after its last sign of life, SESSION_MOST_S after its start.
 
     With "keep me signed in" it lasts SESSION_COOKIE_AGE, idle or not. Parts that renew themselves
     on an open page are no sign of life, so htmx's GETs do not count.

@@ -147,7 +147,11 @@ def test_a_link_that_is_no_longer_good_lets_nobody_in(acme, rival, alice, end):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    "form", [{}, {"name": "N"}, {**NEW, "name": ""}, {**NEW, "password": "short"}, {**NEW, "name": "\0"}]
+    "form",
+    [
+        {}, {"name": "N"}, {**NEW, "name": ""}, {**NEW, "password": "short"},
+        {**NEW, "name": "\0"},
+    ],
 )  # fmt: skip
 def test_a_new_person_needs_a_name_and_a_good_password(acme, form):
     answer = Client().post(link(make_invitation(acme)), form)
@@ -177,9 +181,9 @@ def test_the_pending_ones_are_listed_sent_again_and_withdrawn(
     assert Client().get(path).status_code == 200
     client.post(url("invite-withdraw", row.pk))
     assert Client().get(path).status_code == 404
-    assert "nina@example.com" not in text(client.get(url("list"))).split("<main")[1].split(
-        "toast"
-    )[0]
+    assert (
+        "nina@example.com" not in text(client.get(url("list"))).split("<main")[1].split("toast")[0]
+    )
     assert audited(acme) == ["invitation.sent_again", "invitation.withdrawn"]
 
 
@@ -327,9 +331,7 @@ def test_two_tenants_invitations_used_at_once_make_one_account(acme, rival):
 def test_the_same_person_invited_twice_at_once_is_invited_once(acme, alice):
     def send():
         with scope.as_tenant(acme):
-            return inviting.invite(
-                acme, "nina@example.com", "viewer", by=alice, now=timezone.now()
-            )
+            return inviting.invite(acme, "nina@example.com", "viewer", by=alice, now=timezone.now())
 
     results = together(send, send, send)
     assert sum(isinstance(result, Refused) for result in results) == 2

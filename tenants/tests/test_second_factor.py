@@ -170,9 +170,7 @@ def test_no_more_than_five_codes_are_tried_for_one_person(acme, alice):
     secret = with_app(alice)
     client = Client()
     log_in(client, alice)
-    said = [
-        text(client.post("/accounts/2fa/authenticate/", {"code": f"{n:06}"})) for n in range(6)
-    ]
+    said = [text(client.post("/accounts/2fa/authenticate/", {"code": f"{n:06}"})) for n in range(6)]
     assert "Too many failed login attempts" in said[-1]
     assert "Too many failed login attempts" in text(
         client.post("/accounts/2fa/authenticate/", {"code": code(secret)})
@@ -320,7 +318,6 @@ def test_garbage_for_a_passkey_is_no_second_factor(acme, alice, credential):
     answer = client.post("/accounts/2fa/authenticate/", {"credential": credential})
     assert answer.status_code == 200
     assert client.get("/t/acme/").status_code == 302
-
 
 
 PAGES = [

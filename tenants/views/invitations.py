@@ -111,7 +111,7 @@ def _mail(request: TenantRequest, row: Invitation) -> None:
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
-    """Join as who is logged in, or as a new person with name and password; the link is the proof."""
+    """Join as who is logged in, or as a new person with name and password."""
     row = inviting.find(token, now=timezone.now())
     if row is None:
         return render(request, "tenants/invitation.html", {"state": "gone"}, status=404)
@@ -134,7 +134,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
 def _state(request: HttpRequest, row: Invitation) -> str:
     """What the page offers: `join` or `other` to who is logged in, else `login` or `new`."""
     if request.user.is_authenticated:
-        return "join" if cast(User, request.user).email.lower() == row.email else "other"
+        return "join" if request.user.email.lower() == row.email else "other"
     return "login" if User.objects.filter(email__iexact=row.email).exists() else "new"
 
 
