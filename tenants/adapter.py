@@ -13,7 +13,7 @@ from tenants.freshness import is_fresh
 
 
 class AccountAdapter(DefaultAccountAdapter):
-    """Nobody signs up by themselves; guesses are counted exactly; a fresh log-in is proof enough."""
+    """Nobody signs up by themselves; guesses are counted exactly; a fresh log-in is a proof."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
