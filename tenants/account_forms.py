@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from allauth.account.adapter import get_adapter
@@ -11,7 +12,9 @@ from allauth.mfa.base import forms as mfa
 from allauth.mfa.webauthn import forms as webauthn
 from django.utils.translation import gettext_lazy as _
 
-from tenants import attempts, events
+from tenants import attempts, crypto, events
+
+logger = logging.getLogger(__name__)
 
 
 class LoginForm(AllauthLoginForm):
@@ -31,7 +34,11 @@ class _Counted:
         if not attempts.take(attempts.CODES_OF_ONE, str(self.user.pk)):
             events.note("auth.limited", context.request, limit=attempts.CODES_OF_ONE.name)
             raise get_adapter().validation_error("too_many_login_attempts")
-        code: str = super().clean_code()  # type: ignore[misc]  # of the form beside it
+        try:
+            code: str = super().clean_code()  # type: ignore[misc]  # of the form beside it
+        except crypto.CannotOpen:
+            logger.error("mfa.secret_does_not_open user=%s", self.user.pk)
+            raise get_adapter().validation_error("incorrect_code") from None
         attempts.give_back(attempts.CODES_OF_ONE, str(self.user.pk))
         return code
 

@@ -140,6 +140,16 @@ def test_a_code_lets_in_once(acme, alice):
         assert answer.status_code == expected
 
 
+def test_a_secret_whose_master_key_is_gone_lets_nobody_in(acme, alice, settings):
+    secret = with_app(alice)
+    client = Client()
+    log_in(client, alice)
+    settings.CREDENTIAL_KEYS = "t2:QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY="
+    answer = client.post("/accounts/2fa/authenticate/", {"code": code(secret)})
+    assert "Incorrect code" in text(answer)
+    assert client.get("/t/acme/").status_code == 302
+
+
 def test_a_recovery_code_lets_in_once(acme, alice):
     with_app(alice)
     spare = RecoveryCodes.activate(alice).get_unused_codes()[0]
