@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
+from tenants import events, second_factor
 from tenants.error_pages import PLAIN, error_page
+from tenants.models import User
 from tenants.templatetags.shell import tenants_of
 
 
 def home(request: HttpRequest) -> HttpResponse:
     """To the person's only tenant, or to the choice between them."""
+    if second_factor.is_missing_anywhere(cast(User, request.user)):
+        return second_factor.lead_to_set_up(request)
     tenants = tenants_of(request.user.pk)
     if len(tenants) == 1:
         return redirect(tenants[0])
     if not tenants and getattr(request.user, "is_staff", False):
         return redirect("admin:index")
     return render(request, "home.html", {"tenants": tenants})
+
+
+def to_admin(request: HttpRequest) -> HttpResponse:
+    """The administration's log-in, for who is logged in: there is nothing more to ask."""
+    return redirect("admin:index")
+
+
+def to_password_change(request: HttpRequest, extra_context: object = None) -> HttpResponse:
+    return redirect("account_change_password")
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
@@ -32,6 +47,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     """403; a PermissionDenied with a sentence shows it."""
+    events.note("authz.denied", request)
     text = str(exception) or _("Your role does not allow this. Ask an owner of the workspace.")
     return error_page(request, "403", 403, text)
 

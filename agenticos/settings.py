@@ -133,6 +133,8 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
     "csp",
     "django_htmx",
     "django_q",
@@ -154,6 +156,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "tenants.sessions.SessionLifeMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -223,16 +226,23 @@ else:
 REDIS_URL = env.str("REDIS_URL", "")
 if REDIS_URL and urlsplit(REDIS_URL).scheme not in ("redis", "rediss", "unix"):
     raise _wrong("REDIS_URL", "an address such as redis://host:6379/0, or nothing", show=False)
+# The database's cache keeps counts of log-in attempts, which nobody may crowd out.
+_in_database = {
+    "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+    "LOCATION": "django_cache",
+    "OPTIONS": {"MAX_ENTRIES": 100_000},
+}
 CACHES: dict[str, dict[str, Any]] = {
     "default": (
         {
-            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "BACKEND": "agenticos.caching.SteadyRedisCache",
             "LOCATION": REDIS_URL,
             "OPTIONS": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5},
         }
         if REDIS_URL
-        else {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "django_cache"}
+        else _in_database
     ),
+    "database": _in_database,  # what the default falls back on while Redis is away
     # Django-Q2 writes its statistics somewhere every few seconds; nothing of ours reads them.
     "django_q": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
 }
@@ -295,7 +305,9 @@ AUTH_PASSWORD_VALIDATORS = [
         "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
         "OPTIONS": {"min_length": 12},
     },
+    {"NAME": "tenants.passwords.MaximumLengthValidator", "OPTIONS": {"max_length": 128}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "tenants.passwords.ProductWordsValidator"},
 ]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
@@ -303,12 +315,38 @@ ACCOUNT_ADAPTER = "tenants.adapter.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
-ACCOUNT_EMAIL_VERIFICATION = "none"  # accounts are made by staff, who vouch for the address
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+# A code typed into the same browser, not a link: an address is changed under a second factor too.
+ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
+ACCOUNT_EMAIL_VERIFICATION_SUPPORTS_RESEND = True
+ACCOUNT_CHANGE_EMAIL = True  # one address each; the old one holds until the new one is proven
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[AgenticOS] "
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # a reset asked for a stranger's address mails nobody
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = None
 ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_REAUTHENTICATION_TIMEOUT = FRESH_S = 300
+ACCOUNT_FORMS = {"login": "tenants.account_forms.LoginForm"}
 TRUSTED_PROXIES = _number("TRUSTED_PROXIES", 0, least=0)
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+# The second factor. Required of owners, managers and staff; and of all where a workspace says so.
+REQUIRE_MFA = _switch("REQUIRE_MFA", True)
+MFA_ADAPTER = "tenants.second_factor.Adapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "AgenticOS"
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = IS_LOCAL  # http://localhost, for the demo
+MFA_FORMS = {
+    "authenticate": "tenants.account_forms.AuthenticateForm",
+    "reauthenticate": "tenants.account_forms.ReauthenticateForm",
+    "authenticate_webauthn": "tenants.account_forms.AuthenticateWebAuthnForm",
+    "reauthenticate_webauthn": "tenants.account_forms.ReauthenticateWebAuthnForm",
+    "login_webauthn": "tenants.account_forms.LoginWebAuthnForm",
+    "add_webauthn": "tenants.account_forms.AddWebAuthnForm",
+    "edit_webauthn": "tenants.account_forms.EditWebAuthnForm",
+}
 
 # --- Programs ---------------------------------------------------------------------------------
 # A view says itself who may come in (agenticos/api/base.py); one that does not stays closed.
@@ -372,7 +410,10 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
 CSRF_COOKIE_HTTPONLY = True
-SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_AGE = 14 * 24 * 3600  # with "keep me signed in"; else see the next three
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+SESSION_IDLE_S = 3 * 3600
+SESSION_MOST_S = 12 * 3600
 CSRF_FAILURE_VIEW = "agenticos.pages.csrf_failure"
 if not IS_LOCAL:
     SESSION_COOKIE_NAME = "__Host-sessionid"
@@ -388,6 +429,7 @@ if not IS_LOCAL:
 
 # --- Mail -------------------------------------------------------------------------------------
 EMAIL_FILE_PATH = VAR_DIR / "mail"
+EMAIL_TIMEOUT = 10
 if _email_url := env.str("EMAIL_URL", ""):
     vars().update(
         _url_config("EMAIL_URL", env.email_url_config, "smtp+tls://user:password@host:587")

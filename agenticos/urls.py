@@ -8,18 +8,25 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from agenticos import pages
 from campaigns.views import home, search, tenant as tenant_pages
+from tenants.views import account, invitations
 
 handler403 = "agenticos.pages.forbidden"
 handler404 = "agenticos.pages.not_found"
 handler500 = "agenticos.pages.server_error"
 
-# One log-in for all, with allauth's limits and (later) its second factor.
-admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+# One log-in and one change of passwords for all, with allauth's limits and second factor. Django's
+# own forms stay closed to those who are logged in as well: there is no limit on what they ask.
+admin.site.login = secure_admin_login(pages.to_admin)  # type: ignore[method-assign]
+admin.site.password_change = pages.to_password_change  # type: ignore[method-assign, assignment]
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", pages.home, name="home"),
     path("preferences/", include("tenants.urls")),
     path("accounts/", include("allauth.account.urls")),
+    path("accounts/2fa/", include("allauth.mfa.urls")),
+    path("accounts/sessions/", include("allauth.usersessions.urls")),
+    path("accounts/sessions/<int:pk>/end/", account.session_end, name="session-end"),
+    path("invitations/<str:token>/", invitations.invitation, name="invitation"),
     path("api/", include("agenticos.api.urls")),
     path("admin/", admin.site.urls),
     path("t/<slug:tenant>/", home.tenant_home, name="tenant-home"),

@@ -13,7 +13,7 @@ from tenants import audit, limits
 from tenants.models import Membership, Tenant, User
 from tenants.roles import Role
 
-EDITABLE = ("name", "time_zone", "language", "contact_gap_days")
+EDITABLE = ("name", "time_zone", "language", "contact_gap_days", "require_mfa")
 
 
 @transaction.atomic
@@ -116,7 +116,10 @@ def remove_member(membership: Membership, *, by: User | None, now: datetime) -> 
     """
     row = _locked(membership)
     _keep_an_owner(row)
-    audit.record(row, "membership.removed", by=by, person=row.user_id, role=row.role)
+    keys = row.api_keys.filter(revoked_at=None).count()
+    audit.record(
+        row, "membership.removed", by=by, person=row.user_id, role=row.role, keys_revoked=keys
+    )
     row.delete()
 
 

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from tenants import actions, audit, limits
 from tenants.admin_tools import ToolsAdmin
-from tenants.models import Membership, Tenant, User
+from tenants.models import Membership, Tenant, User, vouch_for_address
 
 if TYPE_CHECKING:
     ModelForm = forms.ModelForm[Any]
@@ -201,4 +201,12 @@ class UserAdmin(BaseUserAdmin):
         (_("Times"), {"fields": ("last_login", "date_joined")}),
     )
     readonly_fields = ("last_login", "date_joined")
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Staff vouch for the address that they enter."""
+        obj.email = obj.email.lower()
+        super().save_model(request, obj, form, change)
+        if not change or "email" in form.changed_data:
+            vouch_for_address(obj)
+
     add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)

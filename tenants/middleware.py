@@ -17,6 +17,7 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from agenticos import scope
 from agenticos.errors import Refused
+from tenants import events, second_factor
 from tenants.error_pages import error_page
 from tenants.http import language_of
 from tenants.models import Membership
@@ -79,6 +80,8 @@ class TenantMiddleware:
         match = request.resolver_match
         if match is not None and "admin" in match.app_names and request.user.is_authenticated:
             if request.user.is_staff:
+                if second_factor.staff_lacks_it(request.user):
+                    return second_factor.lead_to_set_up(request)
                 with scope.as_system("admin"):
                     return _rendered(view(request, *args, **kwargs))
             return None
@@ -92,11 +95,15 @@ class TenantMiddleware:
                 .first()
             )
         if membership is None:
+            events.note("tenant.mismatch", request)
             raise Http404
         request.membership = membership  # type: ignore[attr-defined]
         request.tenant = membership.tenant  # type: ignore[attr-defined]
         if membership.tenant.suspended_at:
+            events.note("authz.denied", request, reason="suspended")
             return render(request, "errors/suspended.html", status=403)
+        if second_factor.is_missing(membership):
+            return second_factor.lead_to_set_up(request)
         with (
             scope.as_tenant(membership.tenant),
             timezone.override(zoneinfo.ZoneInfo(membership.tenant.time_zone)),

@@ -22,7 +22,7 @@ from integrations import connecting
 from integrations.connecting import NotTaken
 from integrations.forms import TokenForm
 from integrations.models import Connection
-from tenants.http import TenantRequest, requires
+from tenants.http import TenantRequest, fresh, requires
 from tenants.models import AuditEntry
 
 INSTAGRAM = Connection.Kind.INSTAGRAM
@@ -144,6 +144,7 @@ def account_of_connection(request: TenantRequest, connection: int) -> HttpRespon
 @requires("connections.manage")
 @sensitive_post_parameters("token")
 @require_http_methods(["GET", "HEAD", "POST"])
+@fresh
 def account_add(request: TenantRequest) -> HttpResponse:
     """Connect an Instagram account: tried out first, stored only when it works."""
     form = AccountForm(request.POST or None)
@@ -186,6 +187,7 @@ def account_edit(request: TenantRequest, pk: int) -> HttpResponse:
 @requires("connections.manage")
 @sensitive_post_parameters("token")
 @require_http_methods(["GET", "HEAD", "POST"])
+@fresh
 def account_token(request: TenantRequest, pk: int) -> HttpResponse:
     """Replace the token: tried out first; the old one stays until the new one works."""
     account = _one(request, pk)

@@ -27,7 +27,7 @@ from leads.lead_forms import ColumnsForm, StopForm, TagForm
 from leads.models import BulkJob, BulkRow, LeadTag
 from leads.views.listing import COUNT_LIMIT
 from leads.views.shared import dialog, go
-from tenants.http import TenantRequest, requires
+from tenants.http import TenantRequest, fresh, requires
 from tenants.roles import can
 
 Kind = BulkJob.Kind
@@ -104,6 +104,7 @@ def bulk_start(request: TenantRequest, kind: str) -> HttpResponse:
 
 @requires("leads.export")
 @require_http_methods(["GET", "HEAD", "POST"])
+@fresh
 def export_start(request: TenantRequest) -> HttpResponse:
     """Ask for the columns, then begin the file."""
     return _start(request, Kind.EXPORT)
