@@ -279,8 +279,8 @@ def _begin(test_id: int, now: datetime) -> _Call | None:
             return None
         if test.dispatched_at:
             return None
-        if code := _obstacle(test, account, stopped=stopped):
-            _write(test, account, now, State.FAILED, reason=str(code))
+        if obstacle := _obstacle(test, account, stopped=stopped):
+            _write(test, account, now, State.FAILED, reason=str(obstacle))
             return None
         lease = {"lease_owner": leasing.owner(), "lease_until": now + leasing.length()}
         SendingAccount.objects.filter(pk=account.pk).update(**lease)

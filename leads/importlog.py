@@ -70,7 +70,7 @@ class StagedPlanner(Planner):
     """Works out what rows would do: on top of what is stored and of what was rehearsed before."""
 
     def __init__(self, row: LeadImport, entries: Mapping[str, Entry]) -> None:
-        super().__init__(row.policy)
+        super().__init__(row.policy, row.policies)
         self._row = row
         self._entries = entries
 
