@@ -286,6 +286,7 @@ WAKE_UPS = {
     "campaigns.tasks.reap": "campaigns.tasks.next_reap_at",
     "campaigns.tasks.prepare_slice": "campaigns.tasks.next_prepare_at",
     "campaigns.tasks.start_due": "campaigns.tasks.next_start_at",
+    "campaigns.tasks.send_tests": "campaigns.tasks.next_test_at",
     "integrations.tasks.sync_slice": "integrations.tasks.next_sync_at",
     "leads.tasks.import_slice": "leads.tasks.next_import_at",
     "leads.tasks.rescore_slice": "leads.tasks.next_rescore_at",

@@ -45,6 +45,9 @@ class Code(StrEnum):
     NOT_SCORED = "not_scored"
     MISSING_VARIABLE = "missing_variable"
     SKIPPED_BY_PERSON = "skipped_by_person"
+    # Of a test message alone.
+    TEST_NOT_TAKEN = "test_not_taken"
+    TEST_UNKNOWN = "test_unknown"
     # Not a reason of a message: an account that a person took out of rotation.
     BLOCKED_BY_PERSON = "blocked_by_person"
 
@@ -96,6 +99,14 @@ SENTENCES: dict[str, Promise | str] = {
     Code.NOT_ELIGIBLE: _("The ICP's gates exclude this lead."),
     Code.NOT_SCORED: _("This lead has no score yet."),
     Code.MISSING_VARIABLE: _("The text needs something that is not known of this lead."),
+    Code.TEST_NOT_TAKEN: _(
+        "No worker took it in time, so it was surely not sent. See that the workers run, then "
+        "send another test."
+    ),
+    Code.TEST_UNKNOWN: _(
+        "The worker ended during the call. Look at the phone: it may have arrived. It is not sent "
+        "again by itself."
+    ),
     Code.BLOCKED_BY_PERSON: _("A person took this account out of rotation."),
     Code.SKIPPED_BY_PERSON: _("A person decided not to send it."),
 }

@@ -199,6 +199,16 @@ def hold_states(
     }
 
 
+def hold_tenant(tenant_id: int) -> bool:
+    """Whether the tenant is stopped or suspended; nobody changes that in this transaction."""
+    rows = fetch(
+        "SELECT stopped_at IS NOT NULL OR suspended_at IS NOT NULL FROM tenants_tenant "
+        f"WHERE id = %s{share_lock()}",
+        [tenant_id],
+    )
+    return bool(rows[0][0])
+
+
 def release_touch(message_ids: Sequence[int]) -> None:
     """Give leads their first touch back: these rows have surely not reached them."""
     if message_ids:

@@ -15,6 +15,7 @@ from agenticos.leasing import Lease, Leased
 from agenticos.states import Stateful
 from campaigns.codes import sentence
 from campaigns.texts import Template as Template, TemplateVersion as TemplateVersion
+from campaigns.trial_models import TestSend as TestSend
 from campaigns.usage import CampaignUsage as CampaignUsage, TenantUsage as TenantUsage
 from integrations.models import Connection
 from leads.models import IcpVersion, Lead
@@ -60,6 +61,10 @@ class SendingAccount(Limited, Lease, TenantOwned):
         blank=True,
         validators=[check_time_zone],
         help_text=_("Its days and hours are counted here. Empty: the workspace's."),
+    )
+    # Who gets its test messages: a handle, or the id that Instagram gave this account for them.
+    test_recipient = models.CharField(
+        _("test recipient"), max_length=64, blank=True, default="", db_default=""
     )
     next_at = models.DateTimeField(null=True, blank=True, editable=False)
     # The end of the pause after the last send. Apart from `next_at`, which new work sets to now.

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from django.conf import settings
 from django.db import DataError, InterfaceError, OperationalError
@@ -290,7 +290,24 @@ class Unreadable:
         )
 
 
-def send(held: Held, channel: Channel, stop: Callable[[], bool]) -> Outcome:
+class Sendable(Protocol):
+    """A row that is about to be called for; no call begins after its fence (`clock.counted`)."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def to_id(self) -> str: ...
+    @property
+    def to_handle(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def fence(self) -> float: ...
+
+
+def send(held: Sendable, channel: Channel, stop: Callable[[], bool]) -> Outcome:
     """Call the provider for one row, in a thread of the pool. Never raises."""
     # The fence: a worker that was frozen past its lease must not send what others now own.
     if stop() or clocks.counted() > held.fence:

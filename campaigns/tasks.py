@@ -15,12 +15,13 @@ from agenticos import queue, scope
 from agenticos.clock import OVERDUE, Clock, database_now
 from agenticos.leasing import new_token, owner, stopping
 from agenticos.models import Chore
-from campaigns import audience, health, sending, settling, starting
-from campaigns.models import Campaign, Message
+from campaigns import audience, health, sending, settling, starting, trials
+from campaigns.models import Campaign, Message, TestSend
 
 SWEEP_EVERY = timedelta(seconds=30)
 SWEEP = "campaigns.sweep"
 STARTS_AT_ONCE = 100
+TESTS_AT_ONCE = 100
 
 
 def send_slice() -> None:
@@ -122,4 +123,27 @@ def next_start_at() -> datetime | None:
     with scope.as_system("when the next campaign starts"):
         rows = Campaign.objects.filter(state=Campaign.State.SCHEDULED)
         first: datetime | None = rows.aggregate(first=Min("starts_at"))["first"]
+        return first
+
+
+def send_tests() -> None:
+    """Send the test messages that wait, and settle those that a lost worker left behind."""
+    clock = Clock()
+    with scope.as_system("test messages that wait"):
+        waiting = TestSend.objects.filter(state=TestSend.State.CLAIMED).order_by("id")
+        rows = list(waiting.values_list("tenant_id", "id")[:TESTS_AT_ONCE])
+    for tenant_id, test_id in rows:
+        if stopping() or clock.elapsed() > settings.SLICE_BUDGET_S:
+            return
+        with scope.as_tenant(tenant_id):
+            trials.work(test_id, clock)
+
+
+def next_test_at() -> datetime | None:
+    """Now while a test message waits for its call; else when the next claim of one ends."""
+    with scope.as_system("when a test message is next due"):
+        rows = TestSend.objects.filter(state=TestSend.State.CLAIMED)
+        if rows.filter(dispatched_at=None).exists():
+            return OVERDUE
+        first: datetime | None = rows.aggregate(first=Min("lease_until"))["first"]
         return first

@@ -17,7 +17,7 @@ from agenticos.errors import Refused
 from leads import actions, bulk, drafts, importing, intake, rescoring, suppression, upserting
 from leads.models import Lead, LeadTag
 from tenants import audit
-from tenants.models import Tenant, User
+from tenants.models import Membership, Tenant, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +164,17 @@ def set_tags(lead: Lead, names: Collection[str], *, by: User | None) -> None:
         [LeadTag(lead=lead, name=name) for name in sorted(wanted - has)], ignore_conflicts=True
     )
     audit.record(lead, "lead.tagged", by=by, added=len(wanted - has), removed=len(has - wanted))
+
+
+@transaction.atomic
+def assign_lead(lead: Lead, owner: Membership | None, *, by: User | None, now: datetime) -> bool:
+    """Make a member of the team (None: nobody) the lead's owner; whether that is a change."""
+    actions.ensure_icp(lead.tenant, by=by, now=now)
+    rescoring.lock_icp()
+    changed = bool(bulk.assign_leads([lead.pk], owner.pk if owner else None, now))
+    if changed:
+        audit.record(lead, "lead.assigned", by=by, member=owner.pk if owner else None)
+    return changed
 
 
 @transaction.atomic

@@ -71,7 +71,7 @@ class StagedPlanner(Planner):
 
     def __init__(self, row: LeadImport, entries: Mapping[str, Entry]) -> None:
         new = ImportedLead.objects.filter(lead_import=row, fate=Fate.CREATED, lead=None).count()
-        super().__init__(row.policy, room=lead_room(new))
+        super().__init__(row.policy, row.policies, room=lead_room(new))
         self._row = row
         self._entries = entries
 

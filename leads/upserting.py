@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -76,14 +76,20 @@ class Planner:
     """Works out what rows do to leads: each row in turn, on top of what is stored.
 
     A row changes only what it has a value for; of two rows of one lead the later one wins. With
-    `policy` a known lead keeps what it has (`fill`), or is left as it is (`keep`).
+    `policy` a known lead keeps what it has (`fill`), or is left as it is (`keep`); `policies` says
+    so of single fields.
     """
 
     def __init__(
-        self, policy: str = LeadImport.Policy.OVERWRITE, *, room: Room | None = None
+        self,
+        policy: str = LeadImport.Policy.OVERWRITE,
+        policies: Mapping[str, str] | None = None,
+        *,
+        room: Room | None = None,
     ) -> None:
         self.drafts: dict[str, Draft] = {}
         self._policy = policy
+        self._policies = policies or {}
         self._room = room or lead_room()
         self._owners: dict[str, str] = {}  # GHL id -> handle
 
@@ -179,7 +185,7 @@ class Planner:
         news = {
             name: value
             for name, value in values.items()
-            if name != "handle" and known[name] != value and self._may_change(known[name])
+            if name != "handle" and known[name] != value and self._may_change(name, known[name])
         }
         if not news:
             fates.unchanged += 1
@@ -197,10 +203,11 @@ class Planner:
         fates.updated += 1
         fates.rows.append("updated")
 
-    def _may_change(self, known: Any) -> bool:
-        if self._policy == LeadImport.Policy.FILL:
+    def _may_change(self, name: str, known: Any) -> bool:
+        policy = self._policies.get(name, self._policy)
+        if policy == LeadImport.Policy.FILL:
             return known is None or known == ""
-        return self._policy != LeadImport.Policy.KEEP
+        return policy != LeadImport.Policy.KEEP
 
 
 def demand(fates: Fates) -> None:

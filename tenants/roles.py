@@ -35,6 +35,7 @@ ACTIONS: dict[str, frozenset[Role]] = {
     "campaigns.resume": _MANAGERS,
     "messages.view_text": _REVIEWERS,
     "messages.resolve": _OPERATORS,
+    "messages.test": _OPERATORS,  # to the recipient that a manager has set, to nobody else
     "leads.view": _EVERYBODY,
     "leads.edit": _OPERATORS,
     "leads.import": _OPERATORS,

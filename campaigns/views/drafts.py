@@ -10,6 +10,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
@@ -139,6 +140,9 @@ def campaign_content(request: TenantRequest, pk: int) -> HttpResponse:
         messages.success(request, _("The draft is saved."))
         if request.POST.get("then") == "back":
             return redirect("campaigns:update", request.tenant.slug, campaign.pk)
+        if request.POST.get("then") == "test":
+            page = reverse("accounts:trial", args=[request.tenant.slug])
+            return redirect(f"{page}?campaign={campaign.pk}")
         return redirect(campaign)
     leads = prospects.leads_of(campaign)
     context = {

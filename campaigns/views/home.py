@@ -17,7 +17,7 @@ from django.views.decorators.http import require_safe
 from agenticos import paging
 from agenticos.htmx import render_page
 from campaigns import codes, daycaps, facts, gates
-from campaigns.models import Campaign, CampaignCounts, Message, SendingAccount
+from campaigns.models import Campaign, CampaignCounts, Message, SendingAccount, TestSend
 from campaigns.views.shared import counts_of
 from integrations.models import Connection, SyncItem
 from leads.models import Icp, LeadImport
@@ -300,12 +300,12 @@ def _setup(request: TenantRequest) -> list[SetupStep]:
     )
     crm = tenant.connections.filter(kind=Connection.Kind.GHL, state=active)
 
-    def step(label: str, why: str, route: str, right: str, proof: QuerySet[Any]) -> SetupStep:
+    def step(label: str, why: str, route: str, right: str, *proofs: QuerySet[Any]) -> SetupStep:
         return SetupStep(
             label=label,
             why=why,
             href=reverse(route, args=[tenant.slug]),
-            done=proof.exists(),
+            done=any(proof.exists() for proof in proofs),
             allowed=can(request.membership, right),
             roles=", ".join(who_can(right)),
         )
@@ -331,6 +331,15 @@ def _setup(request: TenantRequest) -> list[SetupStep]:
             "accounts:list",
             "accounts.edit",
             accounts,
+        ),
+        step(
+            _("Send yourself a test message"),
+            _("A profile of the team gets one text for real, so you know that messages arrive."),
+            "accounts:trial",
+            "messages.test",
+            TestSend.objects.filter(state=TestSend.State.SENT),
+            # Who has sent to leads already needs no proof that messages arrive.
+            CampaignCounts.objects.filter(sent__gt=0),
         ),
         step(
             _("Connect the CRM"),

@@ -16,7 +16,7 @@ from agenticos.errors import Refused
 from agenticos.htmx import render_page
 from campaigns import accounts, capacity, codes
 from campaigns.account_forms import AccountForm, PaceForm
-from campaigns.models import Campaign, Message, SendingAccount
+from campaigns.models import Campaign, Message, SendingAccount, TestSend
 from campaigns.views.accounts import answer, back
 from integrations import connecting
 from integrations.connecting import NotTaken
@@ -28,11 +28,14 @@ from tenants.models import AuditEntry
 INSTAGRAM = Connection.Kind.INSTAGRAM
 HISTORY_ROWS = 20
 ERROR_ROWS = 10
+TEST_ROWS = 5
 HISTORY = {
     "account.created": gettext_lazy("Connected"),
     "account.updated": gettext_lazy("Pace changed"),
     "account.blocked": gettext_lazy("Blocked"),
     "account.unblocked": gettext_lazy("Unblocked"),
+    "account.test_sent": gettext_lazy("Test message sent"),
+    "account.test_recipient_changed": gettext_lazy("Test recipient changed"),
     "connection.created": gettext_lazy("Credential stored"),
     "connection.updated": gettext_lazy("Connection changed"),
     "connection.credential_changed": gettext_lazy("Token replaced"),
@@ -70,7 +73,10 @@ def account_detail(request: TenantRequest, pk: int) -> HttpResponse:
     account = _one(request, pk)
     now = timezone.now()
     row = capacity.capacities(request.tenant, [account], now)[0]
-    context: dict[str, Any] = {"row": row, "account": account, "moving": _is_moving(row)}
+    tests = list(account.test_sends.select_related("created_by").order_by("-pk")[:TEST_ROWS])
+    trying = any(test.state == TestSend.State.CLAIMED for test in tests)
+    context: dict[str, Any] = {"row": row, "account": account, "tests": tests}
+    context["moving"] = trying or _is_moving(row)
     days, hours = capacity.usage(account, request.tenant, now)
     context |= {
         "days": days,

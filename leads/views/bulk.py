@@ -23,7 +23,7 @@ from agenticos.sql import distinct_values
 from leads import bulk
 from leads.filters import CHOICES_MAX, LeadFilter
 from leads.layout import Layout, matching
-from leads.lead_forms import ColumnsForm, StopForm, TagForm
+from leads.lead_forms import AssignForm, ColumnsForm, StopForm, TagForm
 from leads.models import BulkJob, BulkRow, LeadTag
 from leads.views.listing import COUNT_LIMIT
 from leads.views.shared import dialog, go
@@ -61,6 +61,13 @@ DEEDS: dict[str, Deed] = {
         "tag",
         TagForm,
         (gettext_lazy("Can be undone from the job's page."),),
+    ),
+    Kind.ASSIGN: Deed(
+        gettext_lazy("Set the owner"),
+        gettext_lazy("Set the owner"),
+        "user",
+        AssignForm,
+        (gettext_lazy("Who they had before is not kept; an import never changes an owner."),),
     ),
     Kind.SUPPRESS: Deed(
         gettext_lazy("Do not contact"),
