@@ -21,7 +21,7 @@ from agenticos.questions import Question, ask
 from tenants import api_keys, tokens
 from tenants.authentication import SCOPE_TAKES
 from tenants.forms_keys import SCOPE_NAMES, KeyForm, RotateForm
-from tenants.http import TenantRequest, requires
+from tenants.http import TenantRequest, fresh, requires
 from tenants.models import ApiKey
 from tenants.roles import can
 
@@ -75,6 +75,7 @@ def key_list(request: TenantRequest) -> HttpResponse:
 @requires("keys.manage")
 @require_http_methods(["GET", "HEAD", "POST"])
 @sensitive_variables("text")
+@fresh
 def key_add(request: TenantRequest) -> HttpResponse:
     """Make a key, and show it once: in the answer itself, so that it is stored nowhere."""
     posted = request.POST if request.method == "POST" else None
@@ -94,6 +95,7 @@ def key_add(request: TenantRequest) -> HttpResponse:
 @requires("keys.manage")
 @require_http_methods(["GET", "HEAD", "POST"])
 @sensitive_variables("text")
+@fresh
 def key_rotate(request: TenantRequest, pk: int) -> HttpResponse:
     """Make a second key in the place of this one, which ends after the overlap."""
     key = _key(request, pk)
