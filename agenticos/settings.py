@@ -412,8 +412,8 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "console": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"},
-        "json": {"()": "agenticos.logs.JsonFormatter"},
+        "console": {"()": "agenticos.logs.Lines", "kind": "console"},
+        "json": {"()": "agenticos.logs.Lines", "kind": "json"},
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
