@@ -36,7 +36,9 @@ def readyz(request: HttpRequest) -> JsonResponse:
     """200 when all is there, else 503 with a reason for each part that is not."""
     failed = look()
     answer = {"ready": not failed, "failed": failed}
-    return JsonResponse(answer, status=503 if failed else 200, headers={"Cache-Control": "no-store"})
+    return JsonResponse(
+        answer, status=503 if failed else 200, headers={"Cache-Control": "no-store"}
+    )
 
 
 def look() -> dict[str, str]:

@@ -12,10 +12,11 @@ import logging
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import partial
 from traceback import TracebackException
 from typing import Any, Final
 
@@ -113,6 +114,15 @@ def said(error: BaseException) -> str:
     except Exception:  # a stranger's __str__ must not cost the line
         return ""
     return clean(_QUOTED.sub("…", lines[0]))[:300] if lines else ""
+
+
+def carried() -> Callable[[], None]:
+    """For a pool's `initializer`: what is bound here is bound in its threads too."""
+    return partial(_bind, dict(get_contextvars()))
+
+
+def _bind(ids: dict[str, Any]) -> None:
+    bind_contextvars(**ids)
 
 
 # --- One line per slice -----------------------------------------------------------------------

@@ -46,7 +46,7 @@ def flush() -> int:
         # Sorted, so that two processes that write at once wait in the same order.
         places = ", ".join(["(%s, %s, %s)"] * len(rows))
         sql.run(
-            f"INSERT INTO agenticos_measure (name, labels, value) VALUES {places} "  # noqa: S608
+            f"INSERT INTO agenticos_measure (name, labels, value) VALUES {places} "
             "ON CONFLICT (name, labels) DO UPDATE "
             "SET value = agenticos_measure.value + excluded.value",
             [value for row in rows for value in row],
@@ -58,6 +58,12 @@ def flush_now_and_then() -> None:
     """Hand over when the last time is a while ago: for loops that take long."""
     if time.monotonic() - _handed_at > EVERY_S:
         flush()
+
+
+def read_labels(text: str) -> dict[str, str]:
+    """The labels of a series."""
+    labels: dict[str, str] = json.loads(text)
+    return labels
 
 
 def stored() -> dict[Series, float]:

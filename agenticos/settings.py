@@ -144,6 +144,7 @@ INSTALLED_APPS = [
     "campaigns",
 ]
 MIDDLEWARE = [
+    "agenticos.middleware.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -405,6 +406,16 @@ FENCE_MARGIN_S = 1.25 * HTTP_TIMEOUT_S
 SEND_MAX_ATTEMPTS = 6
 SYNC_MAX_ATTEMPTS = 10
 
+# --- Watching ---------------------------------------------------------------------------------
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")
+if METRICS_TOKEN and len(METRICS_TOKEN) < 20:
+    raise _wrong("METRICS_TOKEN", "20 or more random characters, or nothing", show=False)
+SENTRY_DSN = env.str("SENTRY_DSN", "")
+if SENTRY_DSN and not (urlsplit(SENTRY_DSN).username and urlsplit(SENTRY_DSN).hostname):
+    raise _wrong("SENTRY_DSN", "an address such as https://key@host/1, or nothing", show=False)
+SENTRY_ENVIRONMENT = env.str("SENTRY_ENVIRONMENT", "") or ("local" if IS_LOCAL else "production")
+SENTRY_RELEASE = env.str("SENTRY_RELEASE", "")
+
 # --- Logs -------------------------------------------------------------------------------------
 LOG_FORMAT = _one_of("LOG_FORMAT", "console", ("console", "json"))
 LOG_LEVEL = _one_of("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
@@ -423,6 +434,8 @@ LOGGING = {
         "httpcore": {"level": "WARNING"},
         "django-q": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
         "django.request": {"level": "ERROR"},
+        # It names every reset link whose form was too old.
+        "django.security.csrf": {"level": "ERROR"},
         "tqdm": {"level": "WARNING"},
     },
 }

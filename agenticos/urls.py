@@ -6,7 +6,7 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
-from agenticos import pages
+from agenticos import health, metrics, pages
 from campaigns.views import home, search, tenant as tenant_pages
 
 handler403 = "agenticos.pages.forbidden"
@@ -18,6 +18,9 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", pages.home, name="home"),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics.scrape, name="metrics"),
     path("preferences/", include("tenants.urls")),
     path("accounts/", include("allauth.account.urls")),
     path("api/", include("agenticos.api.urls")),

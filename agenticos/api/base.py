@@ -27,6 +27,7 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from structlog.contextvars import bind_contextvars
 
 from agenticos import paging, scope
 from agenticos.api import idempotency, parsing
@@ -194,7 +195,7 @@ class ApiView(APIView):
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """REST framework's, with the scope around it, the repeats, and the answer rendered."""
-        self.request_id = uuid.uuid4().hex
+        self.request_id = getattr(request, "request_id", "") or uuid.uuid4().hex
         with ExitStack() as stack:
             self._entered = stack
             wrapped = self.initialize_request(request, *args, **kwargs)
@@ -225,6 +226,7 @@ class ApiView(APIView):
         if not isinstance(caller, Caller):
             raise NoEntry("not_authenticated", _("Send “Authorization: Bearer aos_…” with a key."))
         self.caller, self.tenant = caller, caller.key.tenant
+        bind_contextvars(tenant=self.tenant.pk, key=caller.pk, user=caller.membership.user_id)
         self._entered.enter_context(scope.as_tenant(self.tenant))
         self._entered.enter_context(timezone.override(zoneinfo.ZoneInfo(self.tenant.time_zone)))
         self._entered.enter_context(translation.override(self._language(request)))

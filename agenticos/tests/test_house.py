@@ -46,6 +46,7 @@ PUBLIC = {
     "admin/login/",
     "healthz",
     "readyz",
+    "metrics",  # asks for a token of its own
     "jsi18n/",  # the texts of scripts
     "preferences/theme/",  # also before the log-in; POST alone, kept in a cookie
     "preferences/language/",
@@ -61,6 +62,7 @@ PERSONAL = {
 # Modules that may open the system scope, and for what.
 SYSTEM = {
     "agenticos/pages.py": "the memberships of the person who logged in; readiness",
+    "agenticos/metrics.py": "sums over all tenants, without a name of any",
     "agenticos/demo/__init__.py": "whether the demo's leads are in",
     "agenticos/provisioning.py": "writes several tenants in one transaction",
     "agenticos/management/commands/invariants.py": "counts over all tenants",
@@ -345,6 +347,7 @@ def test_a_key_is_held_to_its_scopes(acme):
 
 OF_NO_TENANT = {
     "tenants.user", "tenants.tenant", "agenticos.workerbeat", "agenticos.chore",
+    "agenticos.measure",
 }  # fmt: skip
 
 
