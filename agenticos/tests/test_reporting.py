@@ -45,7 +45,7 @@ def broken(request):
 
 urls.urlpatterns.append(path("broken/<slug:word>/", broken))
 client = Client(raise_request_exception=False, SERVER_NAME="localhost")
-client.cookies["sessionid"] = %(cookie)r
+client.cookies["harmless"] = %(cookie)r
 client.post(
     "/broken/some-word/?q=%(query)s",
     {"handle": %(handle)r, "text": %(text)r, "phone": %(phone)r},
