@@ -395,6 +395,22 @@ HTTP_TIMEOUT_S = _number("HTTP_TIMEOUT_S", 20)
 OUTBOUND_ALLOW_PRIVATE = _switch("OUTBOUND_ALLOW_PRIVATE", False)
 SANDBOX_PORT = _number("SANDBOX_PORT", 9009)
 
+if not IS_LOCAL:
+    if OUTBOUND_ALLOW_PRIVATE:
+        raise _wrong("OUTBOUND_ALLOW_PRIVATE", "off where ALLOWED_HOSTS names a public host")
+    for _name, _value in (
+        ("GHL_BASE_URL", GHL_BASE_URL),
+        ("INSTAGRAM_GRAPH_BASE_URL", INSTAGRAM_GRAPH_BASE_URL),
+    ):
+        if not _value.startswith("https://"):
+            raise _wrong(_name, "an https address: credentials travel to it")
+    if any(not origin.startswith("https://") for origin in CSRF_TRUSTED_ORIGINS):
+        raise _wrong("CSRF_TRUSTED_ORIGINS", "https origins, such as https://app.example.com")
+    if len(set(SECRET_KEY)) < 12:
+        raise _wrong("SECRET_KEY", "50 or more random characters", show=False)
+    if any(len(set(base64.b64decode(p.partition(":")[2]))) < 8 for p in CREDENTIAL_KEYS.split(",")):
+        raise _wrong("CREDENTIAL_KEYS", "keys of 32 random bytes", show=False)
+
 # --- The engine -------------------------------------------------------------------------------
 SLICE_BUDGET_S = 20  # far under Q_CLUSTER["timeout"], so that a slice always ends by itself
 SEND_THREADS = 8  # messages in flight per worker; also what a SIGKILL can leave `unknown`

@@ -32,7 +32,8 @@ def sums(link: psycopg.Connection) -> Sums:
     found: Sums = {}
     for schema, table in tables:
         query = sql.SQL(
-            "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text FROM {} t"
+            "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text "
+            "FROM {} t"
         )
         row = link.execute(query.format(sql.Identifier(schema, table))).fetchone()
         assert row is not None
