@@ -39,8 +39,12 @@ def flush() -> int:
     with _lock:
         _handed_at = time.monotonic()
         now = counted()
-        moved = {key: value - _handed.get(key, 0.0) for key, value in now.items()}
-        rows = sorted((*key, by) for key, by in moved.items() if by > 0)
+        # A new series is handed over at nothing too: a histogram needs its empty buckets.
+        rows = sorted(
+            (*key, value - _handed.get(key, 0.0))
+            for key, value in now.items()
+            if value != _handed.get(key)
+        )
         _handed.update(now)
     if rows:
         # Sorted, so that two processes that write at once wait in the same order.

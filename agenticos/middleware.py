@@ -51,6 +51,7 @@ class RequestMiddleware:
             response = self.get_response(request)
         response.headers["X-Request-Id"] = request_id
         _note(request, response.status_code, time.perf_counter() - began)
+        logs.clear_contextvars()  # the thread may go on to something else
         return response
 
 
