@@ -45,6 +45,9 @@ FACTS: Final = (
 )  # fmt: skip
 FIELDS: Final = frozenset((*IDS, *FACTS))
 
+# Numbers that we made or checked: the net would take a UUID of digits for a phone.
+OURS: Final = frozenset({"request_id", "woken_by", "task_id"})
+
 _NET: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
     (re.compile(pattern), put)
     for pattern, put in (
@@ -169,7 +172,8 @@ def collect(logger: Any, method: str, event: Event) -> Event:
     for source in (get_contextvars(), record.__dict__):
         for name, value in source.items():
             if name in FIELDS and value not in (None, ""):
-                line[name] = clean(value) if isinstance(value, str) else value
+                net = isinstance(value, str) and name not in OURS
+                line[name] = clean(value) if net else value
     error = event.get("exc_info") or record.exc_info
     if isinstance(error, tuple) and error[1] is not None:
         line["exception"] = traceback_of(error[1])

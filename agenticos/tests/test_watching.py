@@ -268,6 +268,10 @@ def test_one_message_is_followed_from_the_click_and_no_person_is_in_any_line(
     with scope.as_tenant(acme):
         campaign = factories.make_campaign(acme, state="running", body="Planted text for a person")
         message = factories.make_message(campaign, Lead.objects.get(pk=lead_id))
+    with scope.as_tenant(acme):
+        Message.objects.update(due_at=clock.now())
+        SendingAccount.objects.update(next_at=clock.now(), free_at=None)
+    Slice(clock, budget_s=1, channel=lambda account: channel, stop=lambda: False).run()
     knocks = browser(alice)
     with_id = {"X-Request-Id": "abcdef0123456789"}
     knocks.post(f"/t/acme/campaigns/{campaign.pk}/pause/", headers=with_id)
@@ -278,10 +282,6 @@ def test_one_message_is_followed_from_the_click_and_no_person_is_in_any_line(
     client.get("/api/v1/leads", headers={"Authorization": "Bearer aos_planted_key_00000000000"})
     client.get(f"/t/{PERSON['handle']}/?phone={PERSON['phone']}")
     client.post("/accounts/login/", {"login": PERSON["email"], "password": "planted password"})
-    with scope.as_tenant(acme):
-        Message.objects.update(due_at=clock.now())
-        SendingAccount.objects.update(next_at=clock.now(), free_at=None)
-    Slice(clock, budget_s=1, channel=lambda account: channel, stop=lambda: False).run()
     try:
         raise ValueError(f"Key (handle)=({PERSON['handle']}) exists: '{PERSON['name']}'")
     except ValueError:
