@@ -182,7 +182,7 @@ def _states() -> Iterator[Metric]:
     ):
         counted = model._default_manager.order_by().values("state").annotate(n=Count("pk"))
         found = dict(counted.values_list("state", "n"))
-        states = model.State.values  # type: ignore[attr-defined]
+        states = model.State.values
         yield _gauge(name, text, "state", [(state, found.get(state, 0)) for state in states])
     yield _gauge(
         "agenticos_dead_letters",

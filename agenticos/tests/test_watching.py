@@ -269,7 +269,8 @@ def test_one_message_is_followed_from_the_click_and_no_person_is_in_any_line(
         campaign = factories.make_campaign(acme, state="running", body="Planted text for a person")
         message = factories.make_message(campaign, Lead.objects.get(pk=lead_id))
     with scope.as_tenant(acme):
-        Message.objects.update(due_at=clock.now())
+        Message.objects.filter(pk=message.pk).update(due_at=clock.now())
+        factories.make_message(campaign, due_at=clock.now() + timedelta(days=1))
         SendingAccount.objects.update(next_at=clock.now(), free_at=None)
     Slice(clock, budget_s=1, channel=lambda account: channel, stop=lambda: False).run()
     knocks = browser(alice)
