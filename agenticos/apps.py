@@ -3,3 +3,8 @@ from django.apps import AppConfig
 
 class AgenticOSConfig(AppConfig):
     name = "agenticos"
+
+    def ready(self) -> None:
+        from agenticos import reporting
+
+        reporting.start()

@@ -30,6 +30,24 @@ class RateLimit(models.Model):
         return self.key
 
 
+class Measure(models.Model):
+    """The running sum of one series of a metric, over all processes there ever were.
+
+    Kept here and not in files: web and workers may be on different hosts, a killed process leaves
+    nothing to clear away, and there are as many rows as series.
+    """
+
+    name = models.CharField(max_length=80)  # as Prometheus spells it, such as …_bucket
+    labels = models.CharField(max_length=200)  # JSON, sorted
+    value = models.FloatField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["name", "labels"], name="measure_series")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.labels}"
+
+
 class WorkerBeat(models.Model):
     """A sign of life of one worker group."""
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import cast
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
+from django.utils import translation
 from django.utils.translation import gettext as _
 
+from agenticos import outage
 from tenants import events, second_factor
 from tenants.error_pages import PLAIN, error_page
 from tenants.models import User
@@ -52,7 +56,21 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     return error_page(request, "403", 403, text)
 
 
+def unavailable(request: HttpRequest) -> HttpResponse:
+    """503 while the database is out of reach; made without asking it anything."""
+    headers = {"Retry-After": "5", "Cache-Control": "no-store"}
+    with translation.override(translation.get_language_from_request(request)):
+        if request.headers.get("HX-Request"):
+            text = _("The database does not answer at this moment. Try again in a few seconds.")
+            return HttpResponse(text, status=503, headers=headers, content_type=PLAIN)
+        page = render_to_string("errors/503.html")
+    return HttpResponse(page, status=503, headers=headers)
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
+    """500; or 503 when what failed was the way to the database."""
+    if outage.caused(sys.exc_info()[1]):
+        return unavailable(request)
     if getattr(request, "htmx", False):
         text = _("Something broke on our side. It has been noted; try again in a moment.")
         return HttpResponse(text, status=500, content_type=PLAIN)

@@ -148,6 +148,7 @@ INSTALLED_APPS = [
     "campaigns",
 ]
 MIDDLEWARE = [
+    "agenticos.middleware.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -447,6 +448,22 @@ HTTP_TIMEOUT_S = _number("HTTP_TIMEOUT_S", 20)
 OUTBOUND_ALLOW_PRIVATE = _switch("OUTBOUND_ALLOW_PRIVATE", False)
 SANDBOX_PORT = _number("SANDBOX_PORT", 9009)
 
+if not IS_LOCAL:
+    if OUTBOUND_ALLOW_PRIVATE:
+        raise _wrong("OUTBOUND_ALLOW_PRIVATE", "off where ALLOWED_HOSTS names a public host")
+    for _name, _value in (
+        ("GHL_BASE_URL", GHL_BASE_URL),
+        ("INSTAGRAM_GRAPH_BASE_URL", INSTAGRAM_GRAPH_BASE_URL),
+    ):
+        if not _value.startswith("https://"):
+            raise _wrong(_name, "an https address: credentials travel to it")
+    if any(not origin.startswith("https://") for origin in CSRF_TRUSTED_ORIGINS):
+        raise _wrong("CSRF_TRUSTED_ORIGINS", "https origins, such as https://app.example.com")
+    if len(set(SECRET_KEY)) < 12:
+        raise _wrong("SECRET_KEY", "50 or more random characters", show=False)
+    if any(len(set(base64.b64decode(p.partition(":")[2]))) < 8 for p in CREDENTIAL_KEYS.split(",")):
+        raise _wrong("CREDENTIAL_KEYS", "keys of 32 random bytes", show=False)
+
 # --- The engine -------------------------------------------------------------------------------
 SLICE_BUDGET_S = 20  # far under Q_CLUSTER["timeout"], so that a slice always ends by itself
 SEND_THREADS = 8  # messages in flight per worker; also what a SIGKILL can leave `unknown`
@@ -458,6 +475,16 @@ FENCE_MARGIN_S = 1.25 * HTTP_TIMEOUT_S
 SEND_MAX_ATTEMPTS = 6
 SYNC_MAX_ATTEMPTS = 10
 
+# --- Watching ---------------------------------------------------------------------------------
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")
+if METRICS_TOKEN and len(METRICS_TOKEN) < 20:
+    raise _wrong("METRICS_TOKEN", "20 or more random characters, or nothing", show=False)
+SENTRY_DSN = env.str("SENTRY_DSN", "")
+if SENTRY_DSN and not (urlsplit(SENTRY_DSN).username and urlsplit(SENTRY_DSN).hostname):
+    raise _wrong("SENTRY_DSN", "an address such as https://key@host/1, or nothing", show=False)
+SENTRY_ENVIRONMENT = env.str("SENTRY_ENVIRONMENT", "") or ("local" if IS_LOCAL else "production")
+SENTRY_RELEASE = env.str("SENTRY_RELEASE", "")
+
 # --- Logs -------------------------------------------------------------------------------------
 LOG_FORMAT = _one_of("LOG_FORMAT", "console", ("console", "json"))
 LOG_LEVEL = _one_of("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
@@ -465,8 +492,8 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "console": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"},
-        "json": {"()": "agenticos.logs.JsonFormatter"},
+        "console": {"()": "agenticos.logs.Lines", "kind": "console"},
+        "json": {"()": "agenticos.logs.Lines", "kind": "json"},
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
@@ -476,6 +503,8 @@ LOGGING = {
         "httpcore": {"level": "WARNING"},
         "django-q": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
         "django.request": {"level": "ERROR"},
+        # It names every reset link whose form was too old.
+        "django.security.csrf": {"level": "ERROR"},
         "tqdm": {"level": "WARNING"},
     },
 }

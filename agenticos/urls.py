@@ -6,7 +6,7 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
-from agenticos import pages
+from agenticos import health, metrics, pages
 from campaigns.views import home, search, tenant as tenant_pages
 from tenants.views import account, invitations
 
@@ -21,6 +21,9 @@ admin.site.password_change = pages.to_password_change  # type: ignore[method-ass
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", pages.home, name="home"),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics.scrape, name="metrics"),
     path("preferences/", include("tenants.urls")),
     path("accounts/", include("allauth.account.urls")),
     path("accounts/2fa/", include("allauth.mfa.urls")),

@@ -6,17 +6,20 @@ the pairs. All may be rung twice or not at all.
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.models import Min, Q
 
-from agenticos import queue, scope
+from agenticos import logs, queue, scope
 from agenticos.clock import OVERDUE, Clock, database_now
 from agenticos.leasing import new_token, owner, stopping
 from agenticos.models import Chore
 from campaigns import audience, health, sending, settling, starting, trials
 from campaigns.models import Campaign, Message, TestSend
+
+logger = logging.getLogger(__name__)
 
 SWEEP_EVERY = timedelta(seconds=30)
 SWEEP = "campaigns.sweep"
@@ -46,8 +49,8 @@ def next_send_at() -> datetime | None:
 def reap() -> None:
     """Take over claims whose lease is over, and sweep up what a lost wake-up left behind."""
     now = database_now()
-    while settling.reap(now, limit=500):
-        pass
+    while moved := settling.reap(now, limit=500):
+        logs.count(moved=moved)
     health.sweep(now)
     Chore.objects.update_or_create(name=SWEEP, defaults={"done_at": now})
 
@@ -86,9 +89,11 @@ def prepare_slice() -> None:
             continue
         with scope.as_tenant(row.tenant_id):
             campaign = Campaign.objects.select_related("tenant", "icp_version").get(pk=row.pk)
+            logger.info("campaign.prepares", extra={"campaign": row.pk})
             complete = False
             while not complete and clock.elapsed() < settings.SLICE_BUDGET_S and not stopping():
                 complete = audience.prepare_chunk(campaign, now=clock.now())
+                logs.count(chunks=1)
             Campaign.objects.filter(pk=row.pk, claim_token=token).update(
                 claim_token="", lease_until=None, lease_owner=""
             )

@@ -14,6 +14,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render, resolve_url
 from django.utils import timezone, translation
 from django_htmx.http import HttpResponseClientRedirect
+from structlog.contextvars import bind_contextvars
 
 from agenticos import scope
 from agenticos.errors import Refused
@@ -99,6 +100,7 @@ class TenantMiddleware:
             raise Http404
         request.membership = membership  # type: ignore[attr-defined]
         request.tenant = membership.tenant  # type: ignore[attr-defined]
+        bind_contextvars(user=membership.user_id)
         if membership.tenant.suspended_at:
             events.note("authz.denied", request, reason="suspended")
             return render(request, "errors/suspended.html", status=403)

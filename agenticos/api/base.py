@@ -29,6 +29,7 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from structlog.contextvars import bind_contextvars
 
 from agenticos import limits, paging, scope
 from agenticos.api import idempotency, limiting, parsing
@@ -200,7 +201,7 @@ class ApiView(APIView):
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """REST framework's, with the scope around it, the repeats, and the answer rendered."""
-        self.request_id = uuid.uuid4().hex
+        self.request_id = getattr(request, "request_id", "") or uuid.uuid4().hex
         with ExitStack() as stack:
             self._entered = stack
             wrapped = self.initialize_request(request, *args, **kwargs)
@@ -233,6 +234,9 @@ class ApiView(APIView):
         )
         self.caller = self._let_in(request)
         self.tenant = self.caller.key.tenant
+        bind_contextvars(
+            tenant=self.tenant.pk, key=self.caller.pk, user=self.caller.membership.user_id
+        )
         self._entered.enter_context(scope.as_tenant(self.tenant))
         self._entered.enter_context(timezone.override(zoneinfo.ZoneInfo(self.tenant.time_zone)))
         self._entered.enter_context(translation.override(self._language(request)))

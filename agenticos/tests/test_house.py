@@ -49,6 +49,7 @@ PUBLIC = {
     "admin/login/",
     "healthz",
     "readyz",
+    "metrics",  # asks for a token of its own
     "jsi18n/",  # the texts of scripts
     "preferences/theme/",  # also before the log-in; POST alone, kept in a cookie
     "preferences/language/",
@@ -66,6 +67,7 @@ SYSTEM = {
     "agenticos/bench/claim.py": "the bare claim beside the one that is measured",
     "agenticos/bench/cloning.py": "a stage's rows, copied for many tenants",
     "agenticos/pages.py": "the memberships of the person who logged in; readiness",
+    "agenticos/metrics.py": "sums over all tenants, without a name of any",
     "agenticos/demo/__init__.py": "whether the demo's leads are in",
     "agenticos/provisioning.py": "writes several tenants in one transaction",
     "agenticos/management/commands/invariants.py": "counts over all tenants",
@@ -405,6 +407,7 @@ OF_NO_TENANT = {
     "tenants.user", "tenants.tenant", "agenticos.workerbeat", "agenticos.chore",
     "tenants.attempt",  # tries to log in, before anybody's tenant is known
     "agenticos.ratelimit",  # strangers have no tenant, and it counts before a scope is entered
+    "agenticos.measure",  # sums over all tenants
 }  # fmt: skip
 
 
