@@ -7,9 +7,11 @@ from typing import Any
 from allauth.account.adapter import DefaultAccountAdapter
 from django.http import HttpRequest
 
+from agenticos.client_address import client_address, client_network
 from tenants import attempts, events
-from tenants.addresses import client_address, limited_by
 from tenants.freshness import is_fresh
+
+NOWHERE = "0.0.0.0"  # noqa: S104 - nothing listens there: a session's address that nobody knows
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -19,7 +21,7 @@ class AccountAdapter(DefaultAccountAdapter):
         return False
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        return client_address(request)
+        return client_address(request) or NOWHERE
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
         return not is_fresh(self.request)
@@ -48,5 +50,5 @@ class AccountAdapter(DefaultAccountAdapter):
         account = str(credentials.get("email", "")).strip().casefold()
         return [
             (attempts.PASSWORDS_OF_ONE, account),
-            (attempts.PASSWORDS_FROM_ONE, limited_by(client_address(request))),
+            (attempts.PASSWORDS_FROM_ONE, client_network(request)),
         ]
