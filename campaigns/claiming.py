@@ -27,6 +27,7 @@ from campaigns.ledger import (
     Held,
     State,
     Tally,
+    caps_of,
     hold_states,
     lease,
     next_due,
@@ -435,11 +436,9 @@ def _write_claims(
                 contact_gap_days=tenant.contact_gap_days,
             )
         )
-    caps = {
-        (pk, period): cap
-        for pk, (day_name, hour_name) in periods.items()
-        for period, cap in ((day_name, paces[pk].day_cap), (hour_name, paces[pk].hour_cap))
-    }
+    caps: dict[tuple[int, str], int] = {}
+    for pk, names in periods.items():
+        caps |= caps_of(pk, names, paces[pk])
     take_allowance(allowance, caps)
     for campaign_id, number in Counter(row.campaign_id for row, _, _ in taken).items():
         tally.add(campaign_id, queued=-number, claimed=number)

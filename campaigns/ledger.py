@@ -64,6 +64,11 @@ class Held:
     dispatched_at: datetime | None = None
     fence: float = 0.0  # agenticos.clock.counted() after which no call may begin
 
+    @property
+    def names(self) -> dict[str, int]:
+        """What log lines about it name."""
+        return {"tenant": self.tenant_id, "campaign": self.campaign_id, "message": self.id}
+
     def mark(self, now: datetime) -> None:
         """Note that the database holds this row as dispatched, and the attempt as made."""
         self.attempts += 1
@@ -104,6 +109,14 @@ def used_by(
 def periods_of(zone: ZoneInfo, now: datetime) -> tuple[str, str]:
     """The names of the day and the hour that a message sent now counts in."""
     return pacing.day_period(now, zone), pacing.hour_period(now, zone)
+
+
+def caps_of(
+    account_id: int, periods: tuple[str, str], pace: pacing.Pace
+) -> dict[tuple[int, str], int]:
+    """The caps in force of an account's day and hour, as `take_allowance` wants them."""
+    day, hour = periods
+    return {(account_id, day): pace.day_cap, (account_id, hour): pace.hour_cap}
 
 
 def take_allowance(

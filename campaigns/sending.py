@@ -318,6 +318,8 @@ class Sendable(Protocol):
     def key(self) -> str: ...
     @property
     def fence(self) -> float: ...
+    @property
+    def names(self) -> dict[str, int]: ...
 
 
 def send(held: Sendable, channel: Channel, stop: Callable[[], bool]) -> Outcome:
@@ -325,7 +327,7 @@ def send(held: Sendable, channel: Channel, stop: Callable[[], bool]) -> Outcome:
     # The fence: a worker that was frozen past its lease must not send what others now own.
     if stop() or clocks.counted() > held.fence:
         return Outcome(called=False)
-    with logs.bound(tenant=held.tenant_id, campaign=held.campaign_id, message=held.id):
+    with logs.bound(**held.names):
         try:
             receipt = channel.send(
                 DirectMessage(

@@ -160,7 +160,8 @@ def ask_for_test(
     SendingAccount.objects.filter(pk=row.pk).update(
         claim_token=token, lease_owner=leasing.owner(), lease_until=until
     )
-    ledger.take_allowance(_allowance(row, now))
+    periods = ledger.periods_of(row.zone(row.tenant), now)
+    ledger.take_allowance(_allowance(row, now), ledger.caps_of(row.pk, periods, pace_of(row)))
     test = TestSend.objects.create(
         tenant=row.tenant,
         account=row,
@@ -217,6 +218,11 @@ class _Call:
     token: str
     fence: float
     secret_set_at: datetime | None
+
+    @property
+    def names(self) -> dict[str, int]:
+        """What log lines about it name."""
+        return {"tenant": self.account.tenant_id, "account": self.account.pk}
 
 
 def work(test_id: int, clock: clocks.Clock) -> None:

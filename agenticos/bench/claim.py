@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -111,17 +112,15 @@ def _claims() -> dict[str, list[float]]:
         cases[case].append(1_000 * (time.perf_counter() - began))
         return answer
 
+    claim = partial(
+        claiming.claim, now=now, token=token, owner="bench:1", limit=settings.SEND_BATCH
+    )
     while leased := timed(
         "lease", lambda: claiming.lease_accounts(now, token=token, owner="bench:1")
     ):
         for tenant_id, ids in leased.items():
             with scope.as_tenant(tenant_id):
-                found = timed(
-                    "claim",
-                    lambda ids=ids: claiming.claim(
-                        ids, now, token=token, owner="bench:1", limit=settings.SEND_BATCH
-                    ),
-                )
+                found = timed("claim", partial(claim, ids))
             if not found.held:
                 raise RuntimeError(f"tenant {tenant_id}: nothing was claimed")
     return cases

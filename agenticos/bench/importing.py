@@ -67,7 +67,7 @@ def import_file(stage: Stage, path: Path, n: int) -> float:
     from leads.models import LeadImport, LeadScore
 
     settings.SLICE_BUDGET_S = 36_000
-    settings.STORAGES["default"]["OPTIONS"]["location"] = stage.folder / "files"
+    settings.STORAGES = {**settings.STORAGES, "default": files_in(stage.folder / "files")}
     with scope.as_tenant(stage.tenant), path.open("rb") as file:
         row = actions.start_import(stage.tenant, file, path.name, by=None, now=timezone.now())
     began = time.perf_counter()
@@ -79,6 +79,14 @@ def import_file(stage: Stage, path: Path, n: int) -> float:
         if (found.state, found.created, LeadScore.objects.count()) != ("done", n, n):
             raise RuntimeError(f"not everything came in: {found.state}, {found.created} leads")
     return seconds
+
+
+def files_in(folder: Path) -> dict[str, Any]:
+    """A storage of files that goes with the stage."""
+    return {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": folder},
+    }
 
 
 def bare(path: Path) -> float:

@@ -83,7 +83,7 @@ def _import(stage: Stage, n: int) -> dict[str, float]:
     from leads.models import LeadImport
 
     files = stage.folder / "files"
-    settings.STORAGES["default"]["OPTIONS"]["location"] = files
+    settings.STORAGES = {**settings.STORAGES, "default": importing.files_in(files)}
     path = importing.write_file(stage.folder / "leads.csv", n)
     with scope.as_tenant(stage.tenant), path.open("rb") as file:
         row = actions.start_import(stage.tenant, file, path.name, by=None, now=timezone.now())

@@ -11,7 +11,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
-BASE = {"agenticos": 2, "tenants": 4, "integrations": 2, "leads": 4, "campaigns": 5}
+BASE = {"agenticos": 4, "tenants": 8, "integrations": 2, "leads": 6, "campaigns": 8}
 
 
 def main() -> int:

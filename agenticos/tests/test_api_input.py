@@ -17,7 +17,7 @@ from waitress import wasyncore
 from agenticos import scope
 from agenticos.api import parsing
 from agenticos.api.problems import Problem
-from agenticos.management.commands.up import BODY_MOST
+from agenticos.management.commands.web import BODY_MAX
 from agenticos.tests import factories
 from agenticos.tests.test_api import code_of
 from agenticos.tests.test_api_limits import forget
@@ -244,7 +244,7 @@ def line(transactional_db):
         listen="127.0.0.1:0",
         threads=2,
         ident="",
-        max_request_body_size=BODY_MOST,
+        max_request_body_size=BODY_MAX,
         clear_untrusted_proxy_headers=False,
         channel_timeout=5,
     )
@@ -380,7 +380,7 @@ def test_a_body_over_the_limit_is_400_also_in_chunks(acme, line, head):
 
 
 def test_a_body_that_no_address_takes_is_cut_off_by_the_server(acme, line, head):
-    answer = line(head(f"Content-Length: {BODY_MOST + 1}") + b"x" * 1000, finish=False)
+    answer = line(head(f"Content-Length: {BODY_MAX + 1}") + b"x" * 1000, finish=False)
     assert statuses(answer) == [413]
 
 
