@@ -38,8 +38,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _fresh(settings: Any, tmp_path: Any) -> Iterator[None]:
-    """Files and mail of a test go to its own folder; the cheapest hash serves for passwords."""
-    from agenticos import scope
+    """Files and mail of a test go to its own folder; the cheapest hash serves for passwords.
+
+    Nobody is limited, unless the test says how.
+    """
+    from agenticos import limits, scope
 
     storages = {name: dict(value) for name, value in settings.STORAGES.items()}
     storages["default"]["OPTIONS"] = {"location": tmp_path / "files"}
@@ -47,8 +50,14 @@ def _fresh(settings: Any, tmp_path: Any) -> Iterator[None]:
     settings.STORAGES = storages
     settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.API_LIMITS = dict.fromkeys(settings.API_LIMITS, (10**6, 10**6))
+    if environment.has_redis():  # which no rollback empties; the number is this worker's own
+        from django.core.cache import cache
+
+        cache.clear()
     with scope.as_nobody():
         yield
+    limits.close()  # or the test database could not be dropped
 
 
 @pytest.fixture
@@ -157,14 +166,21 @@ def charlie(rival: Any) -> Any:
 
 @pytest.fixture
 def browser() -> Callable[..., Any]:
-    """`browser(alice)` is her logged-in client; `browser(alice, htmx="rows")` asks for a part."""
+    """`browser(alice)` is her logged-in client; `browser(alice, htmx="rows")` asks for a part.
+
+    She has just given her password, unless `fresh=False`.
+    """
     from django.test import Client
 
-    def open_for(user: Any = None, *, htmx: str = "") -> Client:
+    from agenticos.tests.factories import refresh
+
+    def open_for(user: Any = None, *, htmx: str = "", fresh: bool = True) -> Client:
         headers = {"HX-Request": "true", "HX-Target": htmx} if htmx else {}
         client = Client(headers=headers)
         if user is not None:
             client.force_login(user)
+            if fresh:
+                refresh(client, user)
         return client
 
     return open_for

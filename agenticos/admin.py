@@ -1,16 +1,18 @@
 """What other packages put into the admin and staff must not have.
 
 A task of the queue may be any function, so whoever may schedule one runs code. Log-in addresses
-belong to their people.
+belong to their people, and so do their second factors and their sessions.
 """
 
 from __future__ import annotations
 
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from django.contrib import admin
 from django_q.models import Failure, OrmQ, Schedule, Success
 
-for model in (Schedule, Success, Failure, OrmQ, EmailAddress):
+for model in (Schedule, Success, Failure, OrmQ, EmailAddress, Authenticator, UserSession):
     if admin.site.is_registered(model):
         admin.site.unregister(model)
 

@@ -6,6 +6,10 @@ class AgenticOSConfig(AppConfig):
     name = "agenticos"
 
     def ready(self) -> None:
+        from agenticos import reporting
+
+        reporting.start()
+
         from django.conf import settings
 
         if settings.DATABASES["default"]["ENGINE"] != "agenticos.postgres":

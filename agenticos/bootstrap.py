@@ -27,10 +27,15 @@ def values(sandbox_port: int) -> dict[str, str]:
     return {
         "SECRET_KEY": secrets.token_urlsafe(50),
         "CREDENTIAL_KEYS": "k1:" + base64.b64encode(os.urandom(32)).decode(),
+        "JWT_KEYS": _token_key(),
         "REQUIRE_MFA": "off",
         "OUTBOUND_ALLOW_PRIVATE": "on",
         **addresses(sandbox_port),
     }
+
+
+def _token_key() -> str:
+    return "j1:" + base64.b64encode(os.urandom(32)).decode()
 
 
 def addresses(sandbox_port: int) -> dict[str, str]:
@@ -46,9 +51,9 @@ def addresses(sandbox_port: int) -> dict[str, str]:
 def ensure(root: Path, sandbox_port: int) -> bool:
     """Make `var/local.env` when neither it nor `.env` exists; return whether it was made.
 
-    In an existing one only the sandbox's addresses follow the port; what else stands there stays,
-    keys above all. Addresses that point elsewhere are somebody's choice and stay too, and so does
-    everything while AgenticOS runs here.
+    In an existing one the sandbox's addresses follow the port, and a missing key of tokens is
+    added; what else stands there stays, keys above all. Addresses that point elsewhere are
+    somebody's choice and stay too, and so does everything while AgenticOS runs here.
     """
     file = root / "var" / "local.env"
     if (root / ".env").is_file():
@@ -71,6 +76,8 @@ def _ensure(file: Path, sandbox_port: int) -> bool:
         text = re.sub(pattern, f"{name}={value}", text, flags=re.MULTILINE)
         if not re.search(rf"^{name}=", text, re.MULTILINE):
             text = f"{text.rstrip()}\n{name}={value}\n"
+    if not re.search(r"^JWT_KEYS=", text, re.MULTILINE):  # a file from before there were tokens
+        text = f"{text.rstrip()}\nJWT_KEYS={_token_key()}\n"
     if text != old:
         _write(file, text)
     return False

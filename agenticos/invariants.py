@@ -17,7 +17,16 @@ from django.db.models import CharField, Count, Exists, F, IntegerField, OuterRef
 from django.db.models.functions import Cast, Coalesce, Concat
 
 from agenticos.clock import database_now
-from campaigns.models import AccountUsage, Campaign, CampaignCounts, Message, SendingAccount
+from campaigns import daycaps, pacing
+from campaigns.models import (
+    AccountUsage,
+    Campaign,
+    CampaignCounts,
+    CampaignUsage,
+    Message,
+    SendingAccount,
+    TenantUsage,
+)
 from integrations.models import Connection, SyncItem
 from leads.models import ImportedLead, Lead, LeadImport, LeadScore
 from leads.scoring import from_compact
@@ -167,12 +176,25 @@ def usage_negative(full: bool) -> int:
 
 
 def over_cap(full: bool) -> int:
-    """Days on which an account took more than its cap allows; a period with a T is an hour."""
-    days = AccountUsage.objects.exclude(period__contains="T")
-    hours = AccountUsage.objects.filter(period__contains="T")
-    return _number(days.filter(used__gt=F("account__day_cap"))) + _number(
-        hours.filter(used__gt=F("account__hour_cap"))
-    )
+    """Days and hours of which more was taken than the cap in force at that moment allows."""
+    return _number(AccountUsage.objects.filter(used__gt=F("cap")))
+
+
+def over_day_cap(full: bool) -> int:
+    """Days with more than the plan's, or a campaign's own cap allows, and uncounted messages.
+
+    What had left before a cap was set is in `counted`, and no breach. A day's row says at least
+    what the ledger says: less would let more leave than the cap.
+    """
+    over = Q(used__gt=F("cap"), cap__isnull=False) & Q(used__gt=F("counted"))
+    found = _number(TenantUsage.objects.filter(over)) + _number(CampaignUsage.objects.filter(over))
+    now = database_now()
+    for tenant in Tenant.objects.filter(max_messages_day__isnull=False):
+        day = pacing.day_period(now, tenant.zone)
+        row = TenantUsage.objects.filter(tenant=tenant, period=day).first()
+        if row and row.cap == tenant.max_messages_day:
+            found += row.used < daycaps.left_on(tenant, now).count()
+    return min(found, SHOWN)
 
 
 def touched_without_message(full: bool) -> int:
@@ -296,8 +318,14 @@ INVARIANTS = [
     ),
     Invariant(
         "caps-kept",
-        "No account has used more than its caps in a day or an hour.",
-        "AccountUsage beside the account's day_cap and hour_cap; was a cap lowered since?",
+        "No account has used more than its caps allowed, in a day or an hour.",
+        "AccountUsage with used above cap, the one in force when something was taken last.",
         over_cap,
+    ),
+    Invariant(
+        "day-caps-kept",
+        "No workspace and no campaign has sent more in a day than its own cap allowed.",
+        "TenantUsage and CampaignUsage beside cap, and beside Message by claimed_at.",
+        over_day_cap,
     ),
 ]

@@ -1,4 +1,4 @@
-"""Signs of life of the workers. Of no tenant, and they hold no tenant's data."""
+"""Signs of life of the workers, and the limiter. Of no tenant, and hold no tenant's data."""
 
 from __future__ import annotations
 
@@ -14,6 +14,38 @@ class Chore(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class RateLimit(models.Model):
+    """When a caller will owe nothing any more (agenticos/limits.py); without Redis alone.
+
+    Of no tenant: strangers have none, and the limiter counts before a scope is entered. UNLOGGED
+    on PostgreSQL: a visit costs no wait for the disk, and after a crash everybody owes nothing.
+    """
+
+    key = models.CharField(max_length=120, primary_key=True)
+    tat = models.BigIntegerField()  # microseconds of the epoch
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Measure(models.Model):
+    """The running sum of one series of a metric, over all processes there ever were.
+
+    Kept here and not in files: web and workers may be on different hosts, a killed process leaves
+    nothing to clear away, and there are as many rows as series.
+    """
+
+    name = models.CharField(max_length=80)  # as Prometheus spells it, such as …_bucket
+    labels = models.CharField(max_length=200)  # JSON, sorted
+    value = models.FloatField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["name", "labels"], name="measure_series")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.labels}"
 
 
 class WorkerBeat(models.Model):

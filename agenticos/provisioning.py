@@ -23,14 +23,15 @@ from django.core.validators import validate_email
 from django.db import transaction
 
 from agenticos import scope
-from campaigns import library, rendering
+from agenticos.errors import Refused
+from campaigns import accounts, library, plan, rendering
 from campaigns.models import SendingAccount, Template
 from integrations.models import Connection
 from leads import actions as leads
 from leads.identities import normalise_handle
 from leads.models import IcpVersion
 from leads.scoring import SCHEMA as ICP_SCHEMA, BadConfig, IcpConfig
-from tenants import audit, keys
+from tenants import actions, audit, keys
 from tenants.models import ApiKey, Membership, Tenant, User
 
 env = environ.Env()
@@ -158,6 +159,13 @@ def provision(data: Json, *, now: datetime) -> Result:
 
     Raises Invalid.
     """
+    try:
+        return _provision(data, now)
+    except Refused as error:  # the plan has no room for what the file adds
+        raise Invalid([str(error)]) from error
+
+
+def _provision(data: Json, now: datetime) -> Result:
     with scope.as_system("provisioning"), transaction.atomic():
         notes = _take_defaults(data["tenants"])
         faults = list(_check(data["tenants"]))
@@ -346,15 +354,18 @@ def _write_tenant(entry: Json, now: datetime) -> Json:
             audit.record(tenant, "tenant.created", by=None)
     else:
         with scope.as_tenant(tenant):
-            _update(tenant, entry, TENANT_FIELDS, "tenant.updated")
+            if _update(tenant, entry, TENANT_FIELDS, "tenant.updated"):
+                actions.forget_day_usage(tenant)
     with scope.as_tenant(tenant):
+        # First, so that the same file may raise a limit and use it.
+        _write_plan(tenant, entry.get("plan", {}), now)
         for member in entry.get("members", []):
             _write_member(tenant, member)
         _write_icp(tenant, entry.get("icp"), now)
         for item in entry.get("connections", []):
             _write_connection(tenant, item)
         for item in entry.get("accounts", []):
-            _write_account(tenant, item)
+            _write_account(tenant, item, now)
         for item in entry.get("templates", []):
             _write_template(tenant, item, now)
         made = {}
@@ -373,6 +384,11 @@ def _update(row: Any, entry: Json, names: Iterable[str], action: str) -> bool:
         row.save(update_fields=changed)
         audit.record(row, action, by=None, fields=changed)
     return bool(changed)
+
+
+def _write_plan(tenant: Tenant, entry: Json, now: datetime) -> None:
+    values = {"plan" if name == "name" else f"max_{name}": entry[name] for name in entry}
+    plan.edit_plan(tenant, values, by=None, now=now)
 
 
 def _write_member(tenant: Tenant, entry: Json) -> None:
@@ -439,7 +455,7 @@ def _token_of(row: Connection) -> str | None:
         return None  # a new one takes its place
 
 
-def _write_account(tenant: Tenant, entry: Json) -> None:
+def _write_account(tenant: Tenant, entry: Json, now: datetime) -> None:
     connection = Connection.objects.get(tenant=tenant, name=entry["connection"])
     row = SendingAccount.objects.filter(tenant=tenant, handle=entry["handle"]).first()
     values = {name: entry[name] for name in ACCOUNT_FIELDS if name in entry}
@@ -449,8 +465,8 @@ def _write_account(tenant: Tenant, entry: Json) -> None:
         )
         audit.record(row, "account.created", by=None)
     else:
-        values["connection"] = connection
-        _update(row, values, values, "account.updated")
+        _update(row, {"connection": connection}, ("connection",), "account.updated")
+        accounts.edit_account(row, values, by=None, now=now)
 
 
 def _write_template(tenant: Tenant, entry: Json, now: datetime) -> None:

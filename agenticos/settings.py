@@ -100,15 +100,17 @@ for _name, _value in (("SECRET_KEY", SECRET_KEY), ("CREDENTIAL_KEYS", CREDENTIAL
             f"{_name} is not set. `make run` makes one in var/local.env; elsewhere set it as "
             ".env.example shows."
         )
-for _part in CREDENTIAL_KEYS.split(","):
-    try:
-        _bytes = base64.b64decode(_part.partition(":")[2].strip(), validate=True)
-    except ValueError:
-        _bytes = b""
-    if len(_bytes) != 32 or not _part.partition(":")[0].strip():
-        raise _wrong(
-            "CREDENTIAL_KEYS", "name:base64 of 32 bytes, the newest first, by commas", show=False
-        )
+JWT_KEYS = env.str("JWT_KEYS", "")  # none: the API takes keys alone and hands out no tokens
+for _name, _value in (("CREDENTIAL_KEYS", CREDENTIAL_KEYS), ("JWT_KEYS", JWT_KEYS)):
+    for _part in _value.split(",") if _value else ():
+        try:
+            _bytes = base64.b64decode(_part.partition(":")[2].strip(), validate=True)
+        except ValueError:
+            _bytes = b""
+        if len(_bytes) != 32 or not _part.partition(":")[0].strip():
+            raise _wrong(_name, "name:base64 of 32 bytes, the newest first, by commas", show=False)
+        if _name == "JWT_KEYS" and _part.partition(":")[2].strip() in CREDENTIAL_KEYS:
+            raise _wrong(_name, "keys that are not in CREDENTIAL_KEYS as well", show=False)
 if SECRET_KEY in CREDENTIAL_KEYS:
     raise _wrong("SECRET_KEY", "a value that is not in CREDENTIAL_KEYS as well", show=False)
 if not IS_LOCAL:
@@ -131,6 +133,8 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
     "csp",
     "django_htmx",
     "django_q",
@@ -144,6 +148,7 @@ INSTALLED_APPS = [
     "campaigns",
 ]
 MIDDLEWARE = [
+    "agenticos.middleware.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -152,6 +157,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "tenants.sessions.SessionLifeMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -223,16 +229,23 @@ else:
 REDIS_URL = env.str("REDIS_URL", "")
 if REDIS_URL and urlsplit(REDIS_URL).scheme not in ("redis", "rediss", "unix"):
     raise _wrong("REDIS_URL", "an address such as redis://host:6379/0, or nothing", show=False)
+# The database's cache keeps counts of log-in attempts, which nobody may crowd out.
+_in_database = {
+    "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+    "LOCATION": "django_cache",
+    "OPTIONS": {"MAX_ENTRIES": 100_000},
+}
 CACHES: dict[str, dict[str, Any]] = {
     "default": (
         {
-            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "BACKEND": "agenticos.caching.SteadyRedisCache",
             "LOCATION": REDIS_URL,
             "OPTIONS": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5},
         }
         if REDIS_URL
-        else {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "django_cache"}
+        else _in_database
     ),
+    "database": _in_database,  # what the default falls back on while Redis is away
     # Django-Q2 writes its statistics somewhere every few seconds; nothing of ours reads them.
     "django_q": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
 }
@@ -276,6 +289,7 @@ WAKE_UPS = {
     "campaigns.tasks.reap": "campaigns.tasks.next_reap_at",
     "campaigns.tasks.prepare_slice": "campaigns.tasks.next_prepare_at",
     "campaigns.tasks.start_due": "campaigns.tasks.next_start_at",
+    "campaigns.tasks.send_tests": "campaigns.tasks.next_test_at",
     "integrations.tasks.sync_slice": "integrations.tasks.next_sync_at",
     "leads.tasks.import_slice": "leads.tasks.next_import_at",
     "leads.tasks.rescore_slice": "leads.tasks.next_rescore_at",
@@ -295,7 +309,9 @@ AUTH_PASSWORD_VALIDATORS = [
         "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
         "OPTIONS": {"min_length": 12},
     },
+    {"NAME": "tenants.passwords.MaximumLengthValidator", "OPTIONS": {"max_length": 128}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "tenants.passwords.ProductWordsValidator"},
 ]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
@@ -303,12 +319,38 @@ ACCOUNT_ADAPTER = "tenants.adapter.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
-ACCOUNT_EMAIL_VERIFICATION = "none"  # accounts are made by staff, who vouch for the address
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+# A code typed into the same browser, not a link: an address is changed under a second factor too.
+ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
+ACCOUNT_EMAIL_VERIFICATION_SUPPORTS_RESEND = True
+ACCOUNT_CHANGE_EMAIL = True  # one address each; the old one holds until the new one is proven
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[AgenticOS] "
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # a reset asked for a stranger's address mails nobody
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = None
 ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_REAUTHENTICATION_TIMEOUT = FRESH_S = 300
+ACCOUNT_FORMS = {"login": "tenants.account_forms.LoginForm"}
 TRUSTED_PROXIES = _number("TRUSTED_PROXIES", 0, least=0)
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+# The second factor. Required of owners, managers and staff; and of all where a workspace says so.
+REQUIRE_MFA = _switch("REQUIRE_MFA", True)
+MFA_ADAPTER = "tenants.second_factor.Adapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "AgenticOS"
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = IS_LOCAL  # http://localhost, for the demo
+MFA_FORMS = {
+    "authenticate": "tenants.account_forms.AuthenticateForm",
+    "reauthenticate": "tenants.account_forms.ReauthenticateForm",
+    "authenticate_webauthn": "tenants.account_forms.AuthenticateWebAuthnForm",
+    "reauthenticate_webauthn": "tenants.account_forms.ReauthenticateWebAuthnForm",
+    "login_webauthn": "tenants.account_forms.LoginWebAuthnForm",
+    "add_webauthn": "tenants.account_forms.AddWebAuthnForm",
+    "edit_webauthn": "tenants.account_forms.EditWebAuthnForm",
+}
 
 # --- Programs ---------------------------------------------------------------------------------
 # A view says itself who may come in (agenticos/api/base.py); one that does not stays closed.
@@ -320,6 +362,14 @@ REST_FRAMEWORK: dict[str, Any] = {
     "EXCEPTION_HANDLER": "agenticos.api.problems.handle",
     "UNAUTHENTICATED_USER": None,
     "COERCE_DECIMAL_TO_STRING": False,
+}
+# How often programs may call, as (calls a minute, calls at once): each key; above it all keys of a
+# tenant together; and an address whose calls come without a good key.
+_per_key, _per_tenant = _number("API_KEY_PER_MINUTE", 600), _number("API_TENANT_PER_MINUTE", 3000)
+API_LIMITS: dict[str, tuple[int, int]] = {
+    "key": (_per_key, _per_key),
+    "tenant": (_per_tenant, _per_tenant),
+    "stranger": (30, 30),
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "AgenticOS",
@@ -364,7 +414,10 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
 CSRF_COOKIE_HTTPONLY = True
-SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_AGE = 14 * 24 * 3600  # with "keep me signed in"; else see the next three
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+SESSION_IDLE_S = 3 * 3600
+SESSION_MOST_S = 12 * 3600
 CSRF_FAILURE_VIEW = "agenticos.pages.csrf_failure"
 if not IS_LOCAL:
     SESSION_COOKIE_NAME = "__Host-sessionid"
@@ -380,6 +433,7 @@ if not IS_LOCAL:
 
 # --- Mail -------------------------------------------------------------------------------------
 EMAIL_FILE_PATH = VAR_DIR / "mail"
+EMAIL_TIMEOUT = 10
 if _email_url := env.str("EMAIL_URL", ""):
     vars().update(
         _url_config("EMAIL_URL", env.email_url_config, "smtp+tls://user:password@host:587")
@@ -396,6 +450,22 @@ HTTP_TIMEOUT_S = _number("HTTP_TIMEOUT_S", 20)
 OUTBOUND_ALLOW_PRIVATE = _switch("OUTBOUND_ALLOW_PRIVATE", False)
 SANDBOX_PORT = _number("SANDBOX_PORT", 9009)
 
+if not IS_LOCAL:
+    if OUTBOUND_ALLOW_PRIVATE:
+        raise _wrong("OUTBOUND_ALLOW_PRIVATE", "off where ALLOWED_HOSTS names a public host")
+    for _name, _value in (
+        ("GHL_BASE_URL", GHL_BASE_URL),
+        ("INSTAGRAM_GRAPH_BASE_URL", INSTAGRAM_GRAPH_BASE_URL),
+    ):
+        if not _value.startswith("https://"):
+            raise _wrong(_name, "an https address: credentials travel to it")
+    if any(not origin.startswith("https://") for origin in CSRF_TRUSTED_ORIGINS):
+        raise _wrong("CSRF_TRUSTED_ORIGINS", "https origins, such as https://app.example.com")
+    if len(set(SECRET_KEY)) < 12:
+        raise _wrong("SECRET_KEY", "50 or more random characters", show=False)
+    if any(len(set(base64.b64decode(p.partition(":")[2]))) < 8 for p in CREDENTIAL_KEYS.split(",")):
+        raise _wrong("CREDENTIAL_KEYS", "keys of 32 random bytes", show=False)
+
 # --- The engine -------------------------------------------------------------------------------
 SLICE_BUDGET_S = 20  # far under Q_CLUSTER["timeout"], so that a slice always ends by itself
 SEND_THREADS = 8  # messages in flight per worker; also what a SIGKILL can leave `unknown`
@@ -407,6 +477,16 @@ FENCE_MARGIN_S = 1.25 * HTTP_TIMEOUT_S
 SEND_MAX_ATTEMPTS = 6
 SYNC_MAX_ATTEMPTS = 10
 
+# --- Watching ---------------------------------------------------------------------------------
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")
+if METRICS_TOKEN and len(METRICS_TOKEN) < 20:
+    raise _wrong("METRICS_TOKEN", "20 or more random characters, or nothing", show=False)
+SENTRY_DSN = env.str("SENTRY_DSN", "")
+if SENTRY_DSN and not (urlsplit(SENTRY_DSN).username and urlsplit(SENTRY_DSN).hostname):
+    raise _wrong("SENTRY_DSN", "an address such as https://key@host/1, or nothing", show=False)
+SENTRY_ENVIRONMENT = env.str("SENTRY_ENVIRONMENT", "") or ("local" if IS_LOCAL else "production")
+SENTRY_RELEASE = env.str("SENTRY_RELEASE", "")
+
 # --- Logs -------------------------------------------------------------------------------------
 LOG_FORMAT = _one_of("LOG_FORMAT", "console", ("console", "json"))
 LOG_LEVEL = _one_of("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
@@ -414,8 +494,8 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "console": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"},
-        "json": {"()": "agenticos.logs.JsonFormatter"},
+        "console": {"()": "agenticos.logs.Lines", "kind": "console"},
+        "json": {"()": "agenticos.logs.Lines", "kind": "json"},
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
@@ -425,6 +505,8 @@ LOGGING = {
         "httpcore": {"level": "WARNING"},
         "django-q": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
         "django.request": {"level": "ERROR"},
+        # It names every reset link whose form was too old.
+        "django.security.csrf": {"level": "ERROR"},
         "tqdm": {"level": "WARNING"},
     },
 }

@@ -9,8 +9,8 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from agenticos.errors import Refused
-from campaigns import actions, health
-from campaigns.models import SendingAccount
+from campaigns import actions, health, ledger
+from campaigns.models import Campaign, Message, SendingAccount
 from integrations import connecting
 from integrations.connecting import NotTaken
 from integrations.models import Connection
@@ -78,10 +78,20 @@ def edit_account(
 ) -> bool:
     """Change an account's pace (`PACE`) and look at it anew; whether anything was changed.
 
-    Caps hold from the next message on; what was used today stays used.
+    Caps hold at once, also for what is claimed and not dispatched; what was used today stays
+    used.
     """
+    links = account.campaign_links.values("campaign")
+    # As for a block: settling locks messages before accounts, so it is kept out altogether.
+    list(
+        Campaign.objects.filter(pk__in=links, state=Campaign.State.RUNNING)
+        .order_by("id")
+        .select_for_update(of=("self",))
+    )
     row = SendingAccount.objects.select_for_update().get(pk=account.pk)
-    changes = {name: values[name] for name in PACE if getattr(row, name) != values[name]}
+    changes = {
+        name: values[name] for name in PACE if name in values and getattr(row, name) != values[name]
+    }
     if not changes:
         return False
     before = {name: getattr(row, name) for name in changes}
@@ -90,6 +100,10 @@ def edit_account(
     if row.state == SendingAccount.State.ACTIVE:
         row.next_at = now
     row.save(update_fields=[*changes, "next_at"])
+    # What is claimed took its allowance of the caps as they were, so it meets the new ones.
+    tally = ledger.Tally()
+    health.release_claims(Message.objects.filter(account=row), now, tally)
+    tally.write()
     audit.record(row, "account.updated", by=by, before=before, after=changes)
     account.refresh_from_db()
     return True

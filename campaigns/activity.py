@@ -25,6 +25,13 @@ SIZE: Final = 50
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Of two events at one instant the act comes after the message.
 ACT, MESSAGE = 1, 0
+# As the index `message_settled` has them: cancelled rows are no news, queued ones none yet.
+SETTLED: Final = (
+    Message.State.SENT,
+    Message.State.FAILED,
+    Message.State.UNKNOWN,
+    Message.State.SKIPPED,
+)
 KINDS: Final = ("people", "system", "messages")
 
 WORDS: Final[dict[str, Promise]] = {
@@ -129,12 +136,14 @@ def stream(campaign: Campaign, *, kind: str = "", after: str = "", since: str = 
             for entry in _beyond(_acts(campaign, kind), "at", ACT, key, bool(since))
         ]
     if kind in ("", "messages"):
-        moved = campaign.messages.exclude(state__in=("queued", "cancelled"))
-        rows = moved.select_related("lead", "account").defer("text")
-        found += [
-            Event(row.updated_at, MESSAGE, row.pk, message=row)
-            for row in _beyond(rows, "updated_at", MESSAGE, key, bool(since))
-        ]
+        # Settled rows have an index by time, claimed ones are few; together they would have none.
+        for states in (SETTLED, (Message.State.CLAIMED,)):
+            some = campaign.messages.filter(state__in=states)
+            rows = some.select_related("lead", "account").defer("text")
+            found += [
+                Event(row.updated_at, MESSAGE, row.pk, message=row)
+                for row in _beyond(rows, "updated_at", MESSAGE, key, bool(since))
+            ]
     found.sort(key=attrgetter("at", "rank", "pk"), reverse=True)
     events = list(islice(found, SIZE))
     return Stream(events, events[-1].cursor if len(found) > SIZE else "")
@@ -164,7 +173,10 @@ def _beyond(rows: QuerySet, field: str, rank: int, key: list[int] | None, with_k
             same = Q(pk__in=())
         elif rank == key_rank:
             same = Q(pk__lte=key_pk) if with_key else Q(pk__lt=key_pk)
-        rows = rows.filter(Q(**{f"{field}__lt": at}) | Q(**{field: at}) & same)
+        # The first condition is where an index by time begins.
+        rows = rows.filter(
+            Q(**{f"{field}__lte": at}), Q(**{f"{field}__lt": at}) | Q(**{field: at}) & same
+        )
     return list(rows.order_by(f"-{field}", "-pk")[: SIZE + 1])
 
 

@@ -13,10 +13,11 @@ from zoneinfo import ZoneInfo
 
 from django.utils.translation import gettext as _
 
-from campaigns import ledger, pacing
+from campaigns import daycaps, ledger, pacing
 from campaigns.codes import Code, sentence
+from campaigns.daycaps import DayCaps
 from campaigns.facts import account_facts, campaign_facts
-from campaigns.gates import ALLOW, AccountFacts, Decision, Facts, Verdict, gate
+from campaigns.gates import ALLOW, AccountFacts, DayCap, Decision, Facts, Verdict, gate
 from campaigns.models import AccountUsage, Campaign, CampaignAccount, SendingAccount
 from tenants.models import Tenant
 
@@ -47,6 +48,7 @@ class Capacity:
     resets_day: datetime
     resets_hour: datetime
     campaigns: list[Campaign]
+    plan: DayCap | None = None  # the workspace's cap, of all its accounts together
 
     @property
     def health(self) -> str:
@@ -63,15 +65,22 @@ class Capacity:
         return "near" if day or hour else "free"
 
 
-def binding_cap(facts: AccountFacts) -> Code:
-    """The cap that leaves least room; the day's when both leave the same."""
-    day_left = facts.pace.day_cap - facts.used_day
-    hour_left = facts.pace.hour_cap - facts.used_hour
-    return Code.ACCOUNT_HOURLY_CAP if hour_left < day_left else Code.ACCOUNT_DAILY_CAP
+def binding_cap(facts: AccountFacts, plan: DayCap | None = None) -> Code:
+    """The cap that leaves least room; of equals the account's day, then its hour."""
+    left = [
+        (facts.pace.day_cap - facts.used_day, Code.ACCOUNT_DAILY_CAP),
+        (facts.pace.hour_cap - facts.used_hour, Code.ACCOUNT_HOURLY_CAP),
+    ]
+    if plan is not None:
+        left.append((plan.cap - plan.used, Code.TENANT_CAP))
+    return min(left, key=lambda one: one[0])[1]
 
 
 def capacities(tenant: Tenant, accounts: Sequence[SendingAccount], now: datetime) -> list[Capacity]:
-    """The accounts as the worker would judge them now; two queries, however many there are."""
+    """The accounts as the worker would judge them now; two queries, however many there are.
+
+    One or two more where the plan or a campaign has a cap of the day.
+    """
     by_id = {account.pk: account for account in accounts}
     used = ledger.used_by(list(by_id), tenant, by_id, now)
     campaigns: dict[int, list[Campaign]] = defaultdict(list)
@@ -83,7 +92,9 @@ def capacities(tenant: Tenant, accounts: Sequence[SendingAccount], now: datetime
     )
     for link in links:
         campaigns[link.account_id].append(link.campaign)
-    return [_capacity(tenant, row, *used[row.pk], campaigns[row.pk], now) for row in accounts]
+    running = {row.pk: row for some in campaigns.values() for row in some}
+    caps = daycaps.in_force(tenant, running.values(), now)
+    return [_capacity(tenant, row, *used[row.pk], campaigns[row.pk], caps, now) for row in accounts]
 
 
 def _capacity(
@@ -92,23 +103,25 @@ def _capacity(
     used_day: int,
     used_hour: int,
     campaigns: list[Campaign],
+    caps: DayCaps,
     now: datetime,
 ) -> Capacity:
     facts = account_facts(account, tenant, used_day, used_hour)
-    kind, words, until = _held_by(tenant, account, facts, campaigns, now)
+    kind, words, until = _held_by(tenant, account, facts, campaigns, caps, now)
     return Capacity(
         account=account,
         zone=facts.zone,
         used_day=used_day,
         used_hour=used_hour,
-        room=facts.room,
-        binding=binding_cap(facts),
+        room=min(facts.room, caps.tenant.room) if caps.tenant else facts.room,
+        binding=binding_cap(facts, caps.tenant),
         kind=kind,
         sentence=words,
         until=until,
         resets_day=pacing.next_day(now, facts.zone),
         resets_hour=pacing.next_hour(now, facts.zone),
         campaigns=campaigns,
+        plan=caps.tenant,
     )
 
 
@@ -117,6 +130,7 @@ def _held_by(
     account: SendingAccount,
     facts: AccountFacts,
     campaigns: list[Campaign],
+    caps: DayCaps,
     now: datetime,
 ) -> tuple[str, str, datetime | None]:
     """What holds the account: the kind, a sentence, and the end of a wait."""
@@ -130,7 +144,7 @@ def _held_by(
         return "idle", _("No running campaign uses it."), None
     if account.next_at is None:
         return "idle", _("Nothing is waiting to be sent from it."), None
-    doors = [gate(Facts(campaign=campaign_facts(row, tenant)), now) for row in running]
+    doors = [gate(Facts(campaign=campaign_facts(row, tenant, caps)), now) for row in running]
     door = min(doors, key=lambda decision: decision.until or now)
     held = _later(own, door, now)
     if held.until and held.until - now >= A_MOMENT:

@@ -19,13 +19,15 @@ from django.db.models.functions import RowNumber
 from agenticos import scope
 from agenticos.leasing import NO_LEASE
 from agenticos.sql import moment, update_many
-from campaigns import crm, rendering
+from campaigns import crm, daycaps, pacing, rendering
 from campaigns.facts import account_facts, campaign_facts, values_of
 from campaigns.gates import ALLOW, Decision, Facts, LeadFacts, Verdict, gate
 from campaigns.ledger import (
+    DayLimits,
     Held,
     State,
     Tally,
+    caps_of,
     hold_states,
     lease,
     next_due,
@@ -98,7 +100,6 @@ def claim(
     row gives its lease back and is parked until the time its gates or its queue name.
     """
     result = Claim(token)
-    tenant = Tenant.objects.get(pk=scope.tenant_id())
     links = list(
         CampaignAccount.objects.filter(account__in=account_ids, campaign__state="running")
         .select_related("campaign")
@@ -106,7 +107,10 @@ def claim(
     )
     # Held, so that a stop waits for this claim and then finds its rows.
     states = hold_states(link.campaign_id for link in links)
-    links = [link for link in links if states.get(link.campaign_id) == "running"]
+    links = [
+        link for link in links if (one := states.get(link.campaign_id)) and one.state == "running"
+    ]
+    tenant = Tenant.objects.get(pk=scope.tenant_id())
     accounts = {
         account.pk: account
         for account in SendingAccount.objects.filter(pk__in=account_ids, claim_token=token)
@@ -115,13 +119,17 @@ def claim(
         .select_for_update(of=("self",))
     }
     campaigns = {link.campaign_id: link.campaign for link in links}
+    for pk, row in campaigns.items():
+        row.day_cap = states[pk].caps.campaign  # it may have been changed until it was held
     of_account: dict[int, set[int]] = defaultdict(set)
     for link in links:
         of_account[link.account_id].add(link.campaign_id)
 
     room, wake_at = _room(accounts, tenant, now)
+    caps = daycaps.in_force(tenant, campaigns.values(), now)
     doors = {
-        pk: gate(Facts(campaign=campaign_facts(row, tenant)), now) for pk, row in campaigns.items()
+        pk: gate(Facts(campaign=campaign_facts(row, tenant, caps)), now)
+        for pk, row in campaigns.items()
     }
     open_ids = _by_turn([pk for pk, decision in doors.items() if decision is ALLOW])
     version_id = Icp.objects.values_list("live_id", flat=True).first()
@@ -134,11 +142,11 @@ def claim(
         progress = False
         for campaign_id in open_ids:
             able = [pk for pk in room if room[pk] and campaign_id in of_account[pk]]
-            if not able or campaign_id in exhausted:
+            if not able or campaign_id in exhausted or not caps.room(campaign_id):
                 continue
             seen = {message.pk for message, _, _ in taken} | {row[0] for row in skipped}
             sharers = sum(1 for pk in open_ids if pk not in exhausted)
-            share = -(-sum(room[pk] for pk in able) // sharers)
+            share = min(-(-sum(room[pk] for pk in able) // sharers), caps.room(campaign_id))
             # More than its share is read, as gates may skip many: a skip should not cost a query.
             wanted = max(share, AT_LEAST)
             rows = _due_rows(campaign_id, able, version_id, now, seen, wanted)
@@ -163,13 +171,18 @@ def claim(
                     continue
                 share -= 1
                 room[account.pk] -= 1
+                caps.take(campaign_id)
                 taken.append((message, account, text))
         if not progress:
             break
 
     tally = Tally()
     _skip(skipped, now, tally)
-    _write_claims(result, taken, tenant, token, owner, now, tally)
+    # What another worker has taken meanwhile of a cap stays in the queue.
+    got = daycaps.take(tenant, caps, [row.campaign_id for row, _, _ in taken], now)
+    taken = [one for one, fits in zip(taken, got, strict=True) if fits]
+    limits = {pk: row.day_cap for pk, row in campaigns.items()}
+    _write_claims(result, taken, tenant, limits, token, owner, now, tally)
     result.accounts = {account.pk: account for _, account, _ in taken}
     idle = [pk for pk in accounts if pk not in result.accounts]
     # A claim that ended at its limit left due rows behind: look again at once.
@@ -363,6 +376,7 @@ def _write_claims(
     result: Claim,
     taken: Sequence[tuple[Due, SendingAccount, str]],
     tenant: Tenant,
+    limits: dict[int, int | None],
     token: str,
     owner: str,
     now: datetime,
@@ -391,6 +405,7 @@ def _write_claims(
         ],
     )
     allowance: Counter[tuple[int, str]] = Counter()
+    day = pacing.day_period(now, tenant.zone)
     senders = {account.pk: account for _, account, _ in taken}
     periods = {pk: periods_of(account.zone(tenant), now) for pk, account in senders.items()}
     paces = {pk: account_facts(account, tenant, 0, 0).pace for pk, account in senders.items()}
@@ -414,12 +429,17 @@ def _write_claims(
                 to_handle=lead.handle,
                 contact=crm.person(lead),
                 periods=periods[account.pk],
+                day=day,
+                caps=DayLimits(limits[message.campaign_id], tenant.max_messages_day),
                 pace=paces[account.pk],
                 first_touch=message.step_number == 1,
                 contact_gap_days=tenant.contact_gap_days,
             )
         )
-    take_allowance(allowance)
+    caps: dict[tuple[int, str], int] = {}
+    for pk, names in periods.items():
+        caps |= caps_of(pk, names, paces[pk])
+    take_allowance(allowance, caps)
     for campaign_id, number in Counter(row.campaign_id for row, _, _ in taken).items():
         tally.add(campaign_id, queued=-number, claimed=number)
 

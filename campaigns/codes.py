@@ -19,6 +19,8 @@ class Code(StrEnum):
     OUTSIDE_WINDOW = "outside_window"
     ACCOUNT_HOURLY_CAP = "account_hourly_cap"
     ACCOUNT_DAILY_CAP = "account_daily_cap"
+    CAMPAIGN_CAP = "campaign_cap"
+    TENANT_CAP = "tenant_cap"
     MINIMUM_GAP = "minimum_gap"
     BACK_OFF = "back_off"
     FAIR_SHARE_TURN = "fair_share_turn"
@@ -43,6 +45,9 @@ class Code(StrEnum):
     NOT_SCORED = "not_scored"
     MISSING_VARIABLE = "missing_variable"
     SKIPPED_BY_PERSON = "skipped_by_person"
+    # Of a test message alone.
+    TEST_NOT_TAKEN = "test_not_taken"
+    TEST_UNKNOWN = "test_unknown"
     # Not a reason of a message: an account that a person took out of rotation.
     BLOCKED_BY_PERSON = "blocked_by_person"
 
@@ -52,6 +57,8 @@ SENTENCES: dict[str, Promise | str] = {
     Code.OUTSIDE_WINDOW: _("It is outside the campaign's sending hours."),
     Code.ACCOUNT_HOURLY_CAP: _("The account has sent all that its hourly cap allows."),
     Code.ACCOUNT_DAILY_CAP: _("The account has sent all that its daily cap allows."),
+    Code.CAMPAIGN_CAP: _("The campaign has sent all that its own daily cap allows."),
+    Code.TENANT_CAP: _("The workspace has sent all that its plan allows in a day."),
     Code.MINIMUM_GAP: _("The pause between two sends of an account is not over."),
     Code.BACK_OFF: _("The provider asked to wait; it is tried again by itself."),
     Code.FAIR_SHARE_TURN: _("Due now: waiting for its turn."),
@@ -92,6 +99,14 @@ SENTENCES: dict[str, Promise | str] = {
     Code.NOT_ELIGIBLE: _("The ICP's gates exclude this lead."),
     Code.NOT_SCORED: _("This lead has no score yet."),
     Code.MISSING_VARIABLE: _("The text needs something that is not known of this lead."),
+    Code.TEST_NOT_TAKEN: _(
+        "No worker took it in time, so it was surely not sent. See that the workers run, then "
+        "send another test."
+    ),
+    Code.TEST_UNKNOWN: _(
+        "The worker ended during the call. Look at the phone: it may have arrived. It is not sent "
+        "again by itself."
+    ),
     Code.BLOCKED_BY_PERSON: _("A person took this account out of rotation."),
     Code.SKIPPED_BY_PERSON: _("A person decided not to send it."),
 }

@@ -58,9 +58,13 @@ def of_account(pace: pacing.Pace, hours: float) -> DayPlan:
     return DayPlan(number, str(code))
 
 
-def together(plans: Iterable[DayPlan]) -> int:
-    """Messages on one open day through all of these accounts."""
-    return sum(plan.per_day for plan in plans)
+def together(plans: Iterable[DayPlan], caps: Iterable[int] = ()) -> int:
+    """Messages on one open day through all of these accounts, under the `caps` above theirs.
+
+    >>> together([DayPlan(50, ""), DayPlan(50, "")], [80])
+    80
+    """
+    return min([sum(plan.per_day for plan in plans), *caps])
 
 
 def days_for(people: int, per_day: int) -> int:

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext, gettext as _, gettext_lazy
 
-from campaigns import fixes, ledger, planning, rendering
+from campaigns import daycaps, fixes, ledger, planning, rendering
 from campaigns.codes import Code, sentence
 from campaigns.facts import account_facts, campaign_facts, values_of
 from campaigns.fixes import Fix
@@ -34,6 +34,8 @@ GATE_NAMES: dict[Gate, Promise | str] = {
     Gate.TENANT: gettext_lazy("The workspace is not stopped"),
     Gate.CAMPAIGN: gettext_lazy("The campaign runs"),
     Gate.WINDOW: gettext_lazy("It is within the sending hours"),
+    Gate.TENANT_CAP: gettext_lazy("The plan's messages of the day leave room"),
+    Gate.CAMPAIGN_CAP: gettext_lazy("The campaign's own daily cap leaves room"),
     Gate.ACCOUNT: gettext_lazy("An account is able to send"),
     Gate.DAY_CAP: gettext_lazy("The daily cap leaves room"),
     Gate.HOUR_CAP: gettext_lazy("The hourly cap leaves room"),
@@ -171,7 +173,7 @@ def diagnose(campaign: Campaign, now: datetime) -> Diagnosis:
 def _diagnose(campaign: Campaign, now: datetime) -> Diagnosis:
     if campaign.state in _AT_REST:
         return Diagnosis("", str(_AT_REST[campaign.state]), "ok")
-    decision = gate(Facts(campaign=campaign_facts(campaign, campaign.tenant)), now)
+    decision = gate(Facts(campaign=_capped_facts(campaign, now)), now)
     if decision.verdict is Verdict.BLOCK:
         if decision.code is Code.TENANT_STOP or not campaign.reason:
             return Diagnosis(str(decision.code), sentence(str(decision.code)), "blocked")
@@ -197,6 +199,12 @@ def _diagnose(campaign: Campaign, now: datetime) -> Diagnosis:
     if due and due > now:
         return _waits(Decision(Verdict.WAIT, Code.BACK_OFF, due))
     return Diagnosis("", _("Messages are leaving."), "ok")
+
+
+def _capped_facts(campaign: Campaign, now: datetime) -> CampaignFacts:
+    """The campaign with what its own cap and the plan's leave today."""
+    tenant = campaign.tenant
+    return campaign_facts(campaign, tenant, daycaps.in_force(tenant, [campaign], now))
 
 
 def _provider_said(campaign: Campaign) -> str:
@@ -250,7 +258,7 @@ def diagnose_message(message: Message, now: datetime) -> Diagnosis:
     if message.state != Message.State.QUEUED:
         return _settled(message)
     campaign = Campaign.objects.select_related("tenant").get(pk=message.campaign_id)
-    rules = campaign_facts(campaign, campaign.tenant)
+    rules = _capped_facts(campaign, now)
     senders = [
         account_facts(status.account, campaign.tenant, status.used_day, status.used_hour)
         for status in accounts_of(campaign, now)
@@ -282,7 +290,8 @@ def diagnose_account(account: SendingAccount, now: datetime) -> Diagnosis:
     tenant: Tenant = account.tenant
     used = ledger.used_by([account.pk], tenant, {account.pk: account}, now)[account.pk]
     facts = account_facts(account, tenant, *used)
-    stop = CampaignFacts("running", _is_stopped(tenant), None, tenant.zone)
+    plan = daycaps.in_force(tenant, (), now).tenant
+    stop = CampaignFacts("running", _is_stopped(tenant), None, tenant.zone, tenant_day=plan)
     decision = gate(Facts(campaign=stop, account=facts), now)
     if decision is ALLOW:
         return Diagnosis("", _("It may send now."), "ok")
@@ -364,7 +373,7 @@ def all_gates(campaign: Campaign, now: datetime) -> list[GateLine]:
     tenant = campaign.tenant
     lines = [
         _line(name, decision, campaign)
-        for name, decision in campaign_checks(campaign_facts(campaign, tenant), now)
+        for name, decision in campaign_checks(_capped_facts(campaign, now), now)
     ]
     if campaign.why and lines[1].kind == "blocked":
         lines[1] = replace(lines[1], code=campaign.reason, sentence=campaign.why)

@@ -43,6 +43,7 @@ def create_campaign(
     limit: int = 500,
     min_score: int = 0,
     window: dict[str, object] | None = None,
+    day_cap: int | None = None,
     by: User | None,
     now: datetime,
 ) -> Campaign:
@@ -52,6 +53,8 @@ def create_campaign(
     )
     hours: dict[str, object] = {**pacing.DEFAULT_WINDOW} if window is None else window
     _fill(campaign, text=text, accounts=accounts, window=hours)
+    if day_cap is not None:
+        _aim(campaign, day_cap=day_cap)
     return campaign
 
 
@@ -94,12 +97,13 @@ def edit_campaign(
     limit: int,
     min_score: int,
     window: dict[str, object],
+    day_cap: int | None = None,
     by: User | None,
     now: datetime,
 ) -> None:
     """Change a draft. Raises Refused once it has started, and for what cannot work."""
     row = _draft(campaign)
-    _aim(row, name=name, audience=audience, limit=limit, min_score=min_score)
+    _aim(row, name=name, audience=audience, limit=limit, min_score=min_score, day_cap=day_cap)
     _fill(row, text=text, accounts=accounts, window=window)
     audit.record(row, "campaign.edited", by=by)
 
@@ -152,8 +156,8 @@ def clone_campaign(campaign: Campaign, *, by: User | None, now: datetime) -> Cam
         by=by,
         now=now,
     )
-    copy.window = campaign.window
-    copy.save(update_fields=["window"])
+    copy.window, copy.day_cap = campaign.window, campaign.day_cap
+    copy.save(update_fields=["window", "day_cap"])
     newest: dict[int, Step] = {step.number: step for step in campaign.steps.order_by("version")}
     Step.objects.bulk_create(
         Step(

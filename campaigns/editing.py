@@ -42,10 +42,11 @@ def change_pace(
     window: dict[str, object],
     min_score: int,
     accounts: Sequence[SendingAccount],
+    day_cap: int | None = None,
     by: User | None,
     now: datetime,
 ) -> None:
-    """Change hours, minimum score and accounts, from the next message on.
+    """Change hours, minimum score, day cap and accounts, from the next message on.
 
     What was claimed goes back and meets the gates anew; only what is dispatched already still
     arrives. Raises Refused when nothing of the campaign leaves any more, without an account, and
@@ -66,15 +67,19 @@ def change_pace(
         for name, is_new in (
             ("window", row.window != window),
             ("min_score", row.min_score != min_score),
+            ("day_cap", row.day_cap != day_cap),
             ("accounts", before != {account.pk for account in accounts}),
         )
         if is_new
     ]
     if not changed:
         return
-    row.window, row.min_score = window, min_score
-    row.save(update_fields=["window", "min_score"])
-    campaign.window, campaign.min_score = window, min_score
+    row.window, row.min_score, row.day_cap = window, min_score, day_cap
+    row.save(update_fields=["window", "min_score", "day_cap"])
+    campaign.window, campaign.min_score, campaign.day_cap = window, min_score, day_cap
+    if "day_cap" in changed:
+        # A cap that comes back after none was counted begins with the ledger again.
+        row.day_usage.all().delete()
     if "accounts" in changed:
         set_accounts(row, accounts)
     tally = ledger.Tally()

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Protocol
 
 from campaigns import pacing
+from campaigns.daycaps import DayCaps
 from campaigns.gates import AccountFacts, CampaignFacts
 from campaigns.models import Campaign, SendingAccount
 from leads.names import first_name
 from tenants.models import Tenant
 
 
-def campaign_facts(campaign: Campaign, tenant: Tenant) -> CampaignFacts:
-    """What the gates need of a campaign; windows are in the tenant's zone."""
+def campaign_facts(
+    campaign: Campaign, tenant: Tenant, caps: DayCaps | None = None
+) -> CampaignFacts:
+    """What the gates need of a campaign; windows and `caps` are in the tenant's zone."""
     return CampaignFacts(
         state=campaign.state,
         tenant_stopped=tenant.stopped_at is not None or tenant.suspended_at is not None,
@@ -20,6 +23,8 @@ def campaign_facts(campaign: Campaign, tenant: Tenant) -> CampaignFacts:
         zone=tenant.zone,
         min_score=campaign.min_score,
         contact_gap_days=tenant.contact_gap_days,
+        tenant_day=caps.tenant if caps else None,
+        campaign_day=caps.campaigns.get(campaign.pk) if caps else None,
     )
 
 

@@ -40,6 +40,8 @@ def fix_for(
         return Fix(_("Unblock the account"), url, "accounts.edit")
     if code in (Code.ACCOUNT_DAILY_CAP, Code.ACCOUNT_HOURLY_CAP, *_ACCOUNT_CODES):
         return Fix(_("Open the accounts"), at("accounts:list"), "accounts.view")
+    if code == Code.TENANT_CAP:
+        return Fix(_("See the plan's limits"), at("settings:settings"), "tenant.view")
     if campaign is None:
         return None
     if code == Code.CAMPAIGN_PAUSED:
@@ -47,6 +49,8 @@ def fix_for(
     if code == Code.OUTCOME_UNKNOWN:
         url = f"{at('campaigns:audience', campaign.pk)}?state=unknown"
         return Fix(_("Look at them"), url, "campaigns.view")
+    if code == Code.CAMPAIGN_CAP:
+        return Fix(_("Change the cap"), at("campaigns:settings", campaign.pk), "campaigns.edit")
     if code == Code.OUTSIDE_WINDOW:
         return Fix(_("Change the hours"), at("campaigns:settings", campaign.pk), "campaigns.edit")
     if code == Code.CAMPAIGN_NOT_RUNNING and campaign.state == Campaign.State.DRAFT:

@@ -96,6 +96,12 @@ def why_never(inputs: Inputs) -> Code | None:
         return Code.ACCOUNT_DAILY_CAP
     if not any(facts.pace.day_cap and facts.pace.hour_cap for facts in able):
         return Code.ACCOUNT_HOURLY_CAP
+    for day, code in (
+        (inputs.campaign.tenant_day, Code.TENANT_CAP),
+        (inputs.campaign.campaign_day, Code.CAMPAIGN_CAP),
+    ):
+        if day is not None and not day.cap:
+            return code
     return None
 
 
@@ -198,6 +204,8 @@ def _rank(inputs: Inputs, found: Plan, bonus: timedelta) -> tuple[datetime, int]
 _LIFTED: Final = (
     Code.ACCOUNT_DAILY_CAP,
     Code.ACCOUNT_HOURLY_CAP,
+    Code.CAMPAIGN_CAP,
+    Code.TENANT_CAP,
     Code.OUTSIDE_WINDOW,
     Code.MINIMUM_GAP,
     Code.FAIR_SHARE_TURN,
@@ -210,6 +218,10 @@ def _lift(inputs: Inputs, code: Code) -> Inputs:
         return replace(inputs, rivals=())
     if code is Code.OUTSIDE_WINDOW:
         return replace(inputs, campaign=replace(inputs.campaign, window=None))
+    if code is Code.CAMPAIGN_CAP:
+        return replace(inputs, campaign=replace(inputs.campaign, campaign_day=None))
+    if code is Code.TENANT_CAP:
+        return replace(inputs, campaign=replace(inputs.campaign, tenant_day=None))
     pace = {
         Code.ACCOUNT_DAILY_CAP: {"day_cap": UNLIMITED},
         Code.ACCOUNT_HOURLY_CAP: {"hour_cap": UNLIMITED},

@@ -29,6 +29,7 @@ DAYS = [
 ]
 HANDLES_MAX = 500
 CHOICES_MAX = 200
+DAY_CAP_MAX = 1_000_000
 FILE_MAX = 1_000_000  # bytes
 HANDLE_HEADERS = ("handle", "username", "user", "instagram", "usuario", "usuário", "perfil")
 
@@ -333,13 +334,24 @@ class PaceForm(WindowForm):
         max_value=100,
         help_text=_("Checked again at the moment of sending."),
     )
+    day_cap = forms.IntegerField(
+        label=_("Messages a day, at most"),
+        min_value=0,
+        max_value=DAY_CAP_MAX,
+        required=False,
+        help_text=_(
+            "Of this campaign, whatever its accounts could send. Empty: no cap of its own."
+        ),
+    )
 
     @staticmethod
     def initial_of(campaign: Campaign) -> dict[str, Any]:
-        return {**WindowForm.initial_of(campaign), "min_score": campaign.min_score}
+        own = {"min_score": campaign.min_score, "day_cap": campaign.day_cap}
+        return {**WindowForm.initial_of(campaign), **own}
 
     def saved(self) -> dict[str, Any]:
-        return {**super().saved(), "min_score": self.cleaned_data["min_score"]}
+        own = {name: self.cleaned_data[name] for name in ("min_score", "day_cap")}
+        return {**super().saved(), **own}
 
 
 class ContentForm(WindowForm):

@@ -38,6 +38,18 @@ ALLOW = Decision(Verdict.ALLOW)
 
 
 @dataclass(frozen=True, slots=True)
+class DayCap:
+    """A cap of a day above the accounts' own, and how much of it is used."""
+
+    cap: int
+    used: int
+
+    @property
+    def room(self) -> int:
+        return max(0, self.cap - self.used)
+
+
+@dataclass(frozen=True, slots=True)
 class CampaignFacts:
     """What the gates need to know of a campaign and its tenant."""
 
@@ -47,6 +59,9 @@ class CampaignFacts:
     zone: ZoneInfo
     min_score: int = 0
     contact_gap_days: int = 0
+    # Caps of a day in `zone`; None where there is none, or it is not to be asked.
+    tenant_day: DayCap | None = None
+    campaign_day: DayCap | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +114,8 @@ class Gate(StrEnum):
     TENANT = "tenant"
     CAMPAIGN = "campaign"
     WINDOW = "window"
+    TENANT_CAP = "tenant_cap"
+    CAMPAIGN_CAP = "campaign_cap"
     ACCOUNT = "account"
     DAY_CAP = "day_cap"
     HOUR_CAP = "hour_cap"
@@ -109,7 +126,10 @@ class Gate(StrEnum):
 
 
 def campaign_checks(campaign: CampaignFacts, now: datetime) -> Iterator[tuple[Gate, Decision]]:
-    """The tenant stop, the campaign's state and its window, one after the other."""
+    """The tenant stop, the campaign's state, its window, and what caps above the accounts leave.
+
+    A cap that nobody set is no gate.
+    """
     stop = Decision(Verdict.BLOCK, Code.TENANT_STOP)
     yield Gate.TENANT, stop if campaign.tenant_stopped else ALLOW
     if campaign.state == "running":
@@ -123,6 +143,13 @@ def campaign_checks(campaign: CampaignFacts, now: datetime) -> Iterator[tuple[Ga
         Gate.WINDOW,
         Decision(Verdict.WAIT, Code.OUTSIDE_WINDOW, opens) if opens > now else ALLOW,
     )
+    for name, day, code in (
+        (Gate.TENANT_CAP, campaign.tenant_day, Code.TENANT_CAP),
+        (Gate.CAMPAIGN_CAP, campaign.campaign_day, Code.CAMPAIGN_CAP),
+    ):
+        if day is not None:
+            until = None if day.room else pacing.next_day(now, campaign.zone)
+            yield name, ALLOW if day.room else Decision(Verdict.WAIT, code, until)
 
 
 def account_checks(account: AccountFacts, now: datetime) -> Iterator[tuple[Gate, Decision]]:

@@ -119,7 +119,7 @@ def release_claims(messages: models.QuerySet[Message], now: datetime, tally: led
         state=Message.State.QUEUED, account=None, updated_at=now, **NO_LEASE
     )
     tenant = Tenant.objects.get(pk=scope.tenant_id())
-    ledger.return_allowance(ledger.untaken(rows, tenant))
+    tally.unused_of(rows, tenant)
     for row in rows:
         tally.add(row.campaign_id, claimed=-1, queued=1)
     return len(rows)

@@ -11,9 +11,10 @@ one.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -21,13 +22,20 @@ from django.db import connection, transaction
 
 from agenticos import scope
 from agenticos.sql import fetch, moment, run, share_lock, update_lock
-from campaigns import crm, pacing
+from campaigns import crm, daycaps, pacing
 from campaigns.models import AccountUsage, CampaignAccount, Message, SendingAccount
 from integrations.errors import ProviderError
 from leads.models import Lead
 from tenants.models import Tenant
 
 State = Message.State
+
+
+class DayLimits(NamedTuple):
+    """The caps of a day above the accounts' own; None for none."""
+
+    campaign: int | None
+    tenant: int | None
 
 
 @dataclass(slots=True)
@@ -48,11 +56,18 @@ class Held:
     to_handle: str
     contact: crm.Person
     periods: tuple[str, str]  # the day and the hour whose allowance it took
+    day: str  # the same day in the tenant's zone, for the caps above the account's
+    caps: DayLimits  # as they were when it was claimed
     pace: pacing.Pace
     first_touch: bool
     contact_gap_days: int
     dispatched_at: datetime | None = None
     fence: float = 0.0  # agenticos.clock.counted() after which no call may begin
+
+    @property
+    def names(self) -> dict[str, int]:
+        """What log lines about it name."""
+        return {"tenant": self.tenant_id, "campaign": self.campaign_id, "message": self.id}
 
     def mark(self, now: datetime) -> None:
         """Note that the database holds this row as dispatched, and the attempt as made."""
@@ -96,32 +111,35 @@ def periods_of(zone: ZoneInfo, now: datetime) -> tuple[str, str]:
     return pacing.day_period(now, zone), pacing.hour_period(now, zone)
 
 
-def take_allowance(allowance: Counter[tuple[int, str]]) -> None:
-    """Add to the accounts' usage; each key is an account and the name of a day or an hour."""
+def caps_of(
+    account_id: int, periods: tuple[str, str], pace: pacing.Pace
+) -> dict[tuple[int, str], int]:
+    """The caps in force of an account's day and hour, as `take_allowance` wants them."""
+    day, hour = periods
+    return {(account_id, day): pace.day_cap, (account_id, hour): pace.hour_cap}
+
+
+def take_allowance(
+    allowance: Counter[tuple[int, str]], caps: Mapping[tuple[int, str], int]
+) -> None:
+    """Add to the accounts' usage; each key is an account and the name of a day or an hour.
+
+    `caps` are those in force, by the same keys; they are kept beside what is used.
+    """
     if not allowance:
         return
     rows = sorted(allowance.items())
-    cells = ", ".join(["(%s, %s, %s, %s)"] * len(rows))
+    cells = ", ".join(["(%s, %s, %s, %s, %s)"] * len(rows))
     table = connection.ops.quote_name(AccountUsage._meta.db_table)
     params: list[object] = []
     for (account_id, period), number in rows:
-        params += [scope.tenant_id(), account_id, period, number]
+        params += [scope.tenant_id(), account_id, period, number, caps[account_id, period]]
     run(
-        f"INSERT INTO {table} (tenant_id, account_id, period, used) VALUES {cells} "
+        f"INSERT INTO {table} (tenant_id, account_id, period, used, cap) VALUES {cells} "
         f"ON CONFLICT (tenant_id, account_id, period) "
-        f"DO UPDATE SET used = {table}.used + excluded.used",
+        f"DO UPDATE SET used = {table}.used + excluded.used, cap = excluded.cap",
         params,
     )
-
-
-def untaken(rows: Iterable[Message], tenant: Tenant) -> Counter[tuple[int, str]]:
-    """The allowance that claimed rows took and never used; with their account and its zone."""
-    back: Counter[tuple[int, str]] = Counter()
-    for row in rows:
-        if not row.dispatched_at and row.account and row.claimed_at:
-            zone = row.account.zone(tenant)
-            back.update({(row.account.pk, p): 1 for p in periods_of(zone, row.claimed_at)})
-    return back
 
 
 def return_allowance(allowance: Counter[tuple[int, str]]) -> None:
@@ -159,25 +177,49 @@ def next_due(campaign_ids: Sequence[int]) -> dict[int, datetime]:
     return due
 
 
-def hold_states(campaign_ids: Iterable[int], *, hopeful: bool = False) -> dict[int, str]:
-    """The campaigns' states, which nobody changes until this transaction ends.
+class Standing(NamedTuple):
+    """A campaign as it stands while it is held: its state, and its day's caps."""
 
-    `held` stands for a running campaign of a tenant that is stopped or suspended. Pause, stop and
-    the tenant stop take the same rows exclusively: they wait for a transaction that holds them
-    so, and what comes after sees their state. `hopeful` in `one_trip`: they all run.
+    state: str
+    caps: DayLimits
+
+
+def hold_states(
+    campaign_ids: Iterable[int], *, hope: Mapping[int, DayLimits] | None = None
+) -> dict[int, Standing]:
+    """How the campaigns stand, which nobody changes until this transaction ends.
+
+    The state `held` stands for a running campaign of a tenant that is stopped or suspended.
+    Pause, stop, the tenant stop and a change of caps take the same rows exclusively: they wait
+    for a transaction that holds them so, and what comes after sees what they wrote. With `hope`,
+    in `one_trip`: they all run, and have these caps.
     """
     wanted = sorted(set(campaign_ids))
     if not wanted:
         return {}
     places = ", ".join(["%s"] * len(wanted))
     rows = fetch(
-        "SELECT c.id, c.state, t.stopped_at IS NOT NULL OR t.suspended_at IS NOT NULL "
+        "SELECT c.id, c.state, t.stopped_at IS NOT NULL OR t.suspended_at IS NOT NULL, "
+        "c.day_cap, t.max_messages_day "
         "FROM campaigns_campaign c JOIN tenants_tenant t ON t.id = c.tenant_id "
         f"WHERE c.tenant_id = %s AND c.id IN ({places}) ORDER BY c.id{share_lock()}",
         [scope.tenant_id(), *wanted],
-        hope=[(pk, "running", False) for pk in wanted] if hopeful else None,
+        hope=None if hope is None else [(pk, "running", False, *hope[pk]) for pk in wanted],
     )
-    return {pk: "held" if stopped and state == "running" else state for pk, state, stopped in rows}
+    return {
+        pk: Standing("held" if stopped and state == "running" else state, DayLimits(day_cap, plan))
+        for pk, state, stopped, day_cap, plan in rows
+    }
+
+
+def hold_tenant(tenant_id: int) -> bool:
+    """Whether the tenant is stopped or suspended; nobody changes that in this transaction."""
+    rows = fetch(
+        "SELECT stopped_at IS NOT NULL OR suspended_at IS NOT NULL FROM tenants_tenant "
+        f"WHERE id = %s{share_lock()}",
+        [tenant_id],
+    )
+    return bool(rows[0][0])
 
 
 def release_touch(message_ids: Sequence[int]) -> None:
@@ -191,16 +233,18 @@ def release_touch(message_ids: Sequence[int]) -> None:
 
 
 class Tally:
-    """What a transaction adds to campaigns' buckets, written as its last statements.
+    """What a transaction adds to campaigns' buckets and gives back of caps: its last statements.
 
-    The rows of counts are the most contended ones; taken last and in one order, they are held
-    for a moment and never waited for in a circle.
+    The rows of usage and counts are the most contended ones; taken last and in one order, they
+    are held for a moment and never waited for in a circle.
     """
 
     def __init__(self) -> None:
         self._deltas: dict[int, Counter[str]] = defaultdict(Counter)
         self._extra: dict[int, dict[str, object]] = {}
         self._rejected: dict[int, tuple[int, int]] = {}
+        self._unused: Counter[tuple[int, str]] = Counter()  # by account and its day or hour
+        self._unused_days: Counter[tuple[int, str]] = Counter()  # by campaign and tenant's day
 
     def add(self, campaign_id: int, **deltas: int) -> None:
         self._deltas[campaign_id].update(deltas)
@@ -213,7 +257,22 @@ class Tally:
         if rejected is not None:
             self._rejected[campaign_id] = rejected
 
+    def unused(self, campaign_id: int, account_id: int, periods: Iterable[str], day: str) -> None:
+        """A claimed message did not use its allowance: not the account's, nor that of `day`."""
+        self._unused.update((account_id, period) for period in periods)
+        self._unused_days[campaign_id, day] += 1
+
+    def unused_of(self, rows: Iterable[Message], tenant: Tenant) -> None:
+        """The same of rows, with their account, as far as they were claimed and not dispatched."""
+        for row in rows:
+            if not row.dispatched_at and row.account and row.claimed_at:
+                periods = periods_of(row.account.zone(tenant), row.claimed_at)
+                day = pacing.day_period(row.claimed_at, tenant.zone)
+                self.unused(row.campaign_id, row.account.pk, periods, day)
+
     def write(self) -> None:
+        daycaps.give_back(self._unused_days)
+        return_allowance(self._unused)
         for campaign_id in sorted(self._deltas | self._extra):
             count(
                 campaign_id,

@@ -15,18 +15,23 @@ from agenticos.leasing import Lease, Leased
 from agenticos.states import Stateful
 from campaigns.codes import sentence
 from campaigns.texts import Template as Template, TemplateVersion as TemplateVersion
+from campaigns.trial_models import TestSend as TestSend
+from campaigns.usage import CampaignUsage as CampaignUsage, TenantUsage as TenantUsage
 from integrations.models import Connection
 from leads.models import IcpVersion, Lead
+from tenants.limits import Limited
 from tenants.models import Tenant, User, check_time_zone
 from tenants.owned import TenantOwned
 
 
-class SendingAccount(Lease, TenantOwned):
+class SendingAccount(Limited, Lease, TenantOwned):
     """An account that messages leave from: its pace, its health, and its turn.
 
     `next_at` is when a worker should look at it again: the account's gap, cap or window decides
     it; None means that it has nothing to send. Whoever makes work for an account sets it to now.
     """
+
+    plan_limit = "max_accounts"
 
     class State(models.TextChoices):
         ACTIVE = "active", _("Active")
@@ -56,6 +61,10 @@ class SendingAccount(Lease, TenantOwned):
         blank=True,
         validators=[check_time_zone],
         help_text=_("Its days and hours are counted here. Empty: the workspace's."),
+    )
+    # Who gets its test messages: a handle, or the id that Instagram gave this account for them.
+    test_recipient = models.CharField(
+        _("test recipient"), max_length=64, blank=True, default="", db_default=""
     )
     next_at = models.DateTimeField(null=True, blank=True, editable=False)
     # The end of the pause after the last send. Apart from `next_at`, which new work sets to now.
@@ -107,6 +116,8 @@ class AccountUsage(TenantOwned):
     # change of clocks repeats is two hours.
     period = models.CharField(max_length=20)
     used = models.IntegerField(default=0)
+    # The cap in force when something was taken last; NULL in rows from before it was kept.
+    cap = models.IntegerField(null=True)
 
     class Meta(TenantOwned.Meta):
         constraints = [
@@ -166,6 +177,8 @@ class Campaign(Stateful, Lease, TenantOwned):
     )
     # {"days": [0 … 6, Monday first], "from": "09:00", "to": "20:00"}; empty: always open.
     window = models.JSONField(default=dict, blank=True)
+    # Its own limit of a day in the tenant's zone, beside those of its accounts; NULL: none.
+    day_cap = models.PositiveIntegerField(_("messages a day, at most"), null=True, blank=True)
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     # When a person planned its start: read only while it is scheduled.
@@ -426,6 +439,12 @@ class Message(Leased, TenantOwned):
             models.Index(fields=["id"], name="message_claimed", condition=Q(state="claimed")),
             # Rows by state on the campaign's page, paged by key.
             models.Index(fields=["tenant", "campaign", "state", "position"], name="message_rows"),
+            # The activity of a campaign: what became of rows, newest first.
+            models.Index(
+                fields=["tenant", "campaign", "-updated_at", "-id"],
+                name="message_settled",
+                condition=Q(state__in=("sent", "failed", "unknown", "skipped")),
+            ),
             # A lead's messages.
             models.Index(fields=["tenant", "lead", "-id"], name="message_of_lead"),
         ]

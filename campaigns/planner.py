@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Final
 
 from campaigns import pacing
 from campaigns.codes import Code
-from campaigns.gates import ALLOW, AccountFacts, CampaignFacts, Facts, gate
+from campaigns.gates import ALLOW, AccountFacts, CampaignFacts, DayCap, Facts, gate
 
 # Nobody plans further: beyond it a plan has no finish.
 HORIZON: Final = timedelta(days=366)
@@ -32,7 +32,10 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """Another running campaign: how much it has left, and which of the senders it shares."""
+    """Another running campaign: how much it has left, and which of the senders it shares.
+
+    One that shares none counts where the tenant has a cap of the day.
+    """
 
     messages: int
     senders: frozenset[int]
@@ -174,11 +177,14 @@ class _Planner:
     def __init__(self, inputs: Inputs) -> None:
         self.inputs = inputs
         self.left = [rival.messages for rival in inputs.rivals]
+        # Rivals on no sender of ours share the tenant's cap alone.
+        self.elsewhere = [n for n, rival in enumerate(inputs.rivals) if not rival.senders]
         self.runs: list[Run] = []
         self.waited: dict[Code, set[int]] = {}
         self.planned = 0
         self.day = date.min
         self.day_ends: datetime | None = None  # of the day that is counted, in the tenant's zone
+        self.campaign = inputs.campaign  # as it stands by now: its day's caps and their use
         self._order = 0
         self._queue: list[tuple[datetime, int, _Team]] = []
         now = inputs.now
@@ -223,24 +229,81 @@ class _Planner:
 
     def _go(self, team: _Team, now: datetime) -> datetime | None:
         """Ask the gates and send what they allow; when to ask again, None when never."""
-        campaign = self.inputs.campaign
+        if self.day_ends is None or now >= self.day_ends:
+            self._begin_day(now)
+        campaign = self.campaign
         decision = gate(Facts(campaign=campaign, account=team.facts), now)
         if decision is not ALLOW:
             if decision.code:
                 self.waited.setdefault(decision.code, set()).update(team.places)
             return decision.until
-        if self.day_ends is None or now >= self.day_ends:
-            self.day = now.astimezone(campaign.zone).date()
-            self.day_ends = pacing.next_day(now, campaign.zone)
         # Until the next gate may close: the account's hour, the window, the day that is counted.
-        ends = min(team.hour_ends, team.day_ends, self.day_ends)
+        ends = min(team.hour_ends, team.day_ends, self.day_ends or team.day_ends)
         if campaign.window:
             ends = min(ends, campaign.window.next_close(now, campaign.zone))
         count = team.facts.room
         if team.gap:
             count = min(count, max(1, -((now - ends) // team.gap)))
+        if campaign.tenant_day or campaign.campaign_day:
+            count = self._within_caps(team, now, count)
         self._take(team, now, count)
         return team.send(count, now + team.gap * (count - 1))
+
+    def _begin_day(self, now: datetime) -> None:
+        """A new day of the tenant's zone: nothing is used of its caps."""
+        campaign = self.campaign
+        if self.day_ends is not None and (campaign.tenant_day or campaign.campaign_day):
+            whole, own = campaign.tenant_day, campaign.campaign_day
+            self.campaign = replace(
+                campaign,
+                tenant_day=whole and replace(whole, used=0),
+                campaign_day=own and replace(own, used=0),
+            )
+        self.day = now.astimezone(campaign.zone).date()
+        self.day_ends = pacing.next_day(now, campaign.zone)
+
+    def _within_caps(self, team: _Team, now: datetime, count: int) -> int:
+        """How many of `count` of each sender the day's caps still allow, at least one.
+
+        Where not even one of each is left, the senders that get none part from the team.
+        """
+        whole, own = self.campaign.tenant_day, self.campaign.campaign_day
+        places = len(team.places)
+        if whole:
+            places = min(places, self._share_of(whole))
+        if own:
+            places = min(places, own.room)
+        if places < len(team.places):
+            self.put(now, replace(team, places=team.places[places:]))
+            team.places = team.places[:places]
+        if whole:
+            count = min(count, self._share_of(whole) // places)
+        if own:
+            # Of what the senders send, only every so manieth message is this campaign's.
+            takers = 1 + sum(self.left[number] > 0 for number in team.rivals)
+            count = min(count, own.room // places * takers)
+        return count
+
+    def _share_of(self, whole: DayCap) -> int:
+        """What is left of the tenant's day for this campaign and those that share its senders."""
+        others = sum(self.left[number] > 0 for number in self.elsewhere)
+        return max(1, whole.room // (1 + others))
+
+    def _use(self, ours: int, everybody: int) -> None:
+        """Note what leaves of the day's caps: the tenant's counts all its campaigns."""
+        campaign = self.campaign
+        whole, own = campaign.tenant_day, campaign.campaign_day
+        if not (whole or own):
+            return
+        for number in self.elsewhere:
+            theirs = min(self.left[number], ours)
+            self.left[number] -= theirs
+            everybody += theirs
+        self.campaign = replace(
+            campaign,
+            tenant_day=whole and replace(whole, used=whole.used + everybody),
+            campaign_day=own and replace(own, used=own.used + ours),
+        )
 
     def _take(self, team: _Team, now: datetime, count: int) -> None:
         """Of each sender's next `count` turns, ours: the campaigns that share it take turns."""
@@ -251,6 +314,7 @@ class _Planner:
         team.turn = (team.turn + count) % takers
         for number in sharing:
             self.left[number] -= -(-(count - ours) // len(sharing)) * len(team.places)
+        self._use(ours * len(team.places), count * len(team.places))
         if ours:
             run = Run(team.places, now + team.gap * skip, team.gap * takers, ours, self.day)
             self.runs.append(run)

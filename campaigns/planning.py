@@ -14,7 +14,7 @@ from django.db.models import Count, Q
 from django.db.models.functions import TruncDate
 from django.utils.translation import gettext as _
 
-from campaigns import forecast as forecasts, ledger, pacing
+from campaigns import daycaps, forecast as forecasts, ledger, pacing
 from campaigns.codes import Code, sentence
 from campaigns.facts import account_facts, campaign_facts
 from campaigns.forecast import Forecast, WhatIf
@@ -62,6 +62,10 @@ class CampaignForecast:
             return _("The daily cap of its accounts is 0. Raise it on the account's page.")
         if code is Code.ACCOUNT_HOURLY_CAP:
             return _("The hourly cap of its accounts is 0. Raise it on the account's page.")
+        if code is Code.CAMPAIGN_CAP:
+            return _("Its own daily cap is 0. Raise it in the campaign's settings.")
+        if code is Code.TENANT_CAP:
+            return _("The plan allows no messages. Ask whoever runs this system to change it.")
         return sentence(code) if code else ""
 
     @property
@@ -75,6 +79,10 @@ class CampaignForecast:
             one, many = _("daily cap of %(name)s"), _("daily caps of %(n)s accounts")
         elif limit is Code.ACCOUNT_HOURLY_CAP:
             one, many = _("hourly cap of %(name)s"), _("hourly caps of %(n)s accounts")
+        elif limit is Code.CAMPAIGN_CAP:
+            return _("the campaign's own daily cap")
+        elif limit is Code.TENANT_CAP:
+            return _("the messages a day of the plan")
         elif limit is Code.OUTSIDE_WINDOW:
             return _("the sending hours")
         elif limit is Code.FAIR_SHARE_TURN:
@@ -166,7 +174,8 @@ def _inputs(
 ) -> Inputs:
     """The campaign as it would be while it runs. Raises pacing.BadWindow."""
     tenant = campaign.tenant
-    facts = replace(campaign_facts(campaign, tenant), state=str(State.RUNNING))
+    caps = daycaps.in_force(tenant, [campaign], now)
+    facts = replace(campaign_facts(campaign, tenant, caps), state=str(State.RUNNING))
     able = [account for account in accounts if account.state == SendingAccount.State.ACTIVE]
     used = ledger.used_by([a.pk for a in able], tenant, {a.pk: a for a in able}, now)
     senders = [
@@ -187,6 +196,14 @@ def _rivals(campaign: Campaign, accounts: list[SendingAccount]) -> tuple[Rival, 
     for pk, account, queued, claimed in rows.order_by("campaign_id"):
         shared[pk].add(places[account])
         left[pk] = (queued or 0) + (claimed or 0)
+    if campaign.tenant.max_messages_day is not None:
+        # The tenant's cap is shared with campaigns on other accounts, too.
+        running = Campaign.objects.filter(tenant=campaign.tenant, state=State.RUNNING)
+        others = running.exclude(pk__in=[campaign.pk, *shared])
+        for pk, queued, claimed in others.order_by("pk").values_list(
+            "pk", "counts__queued", "counts__claimed"
+        ):
+            shared[pk], left[pk] = set(), (queued or 0) + (claimed or 0)
     return tuple(Rival(left[pk], frozenset(shared[pk])) for pk in shared if left[pk])
 
 

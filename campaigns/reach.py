@@ -21,6 +21,7 @@ from campaigns.gates import LeadFacts, lead_gate
 from campaigns.models import Campaign, CampaignCounts, Message, Step
 from leads import scoring
 from leads.models import Band, Icp, IcpVersion, Lead, LeadScore, Suppression
+from leads.names import first_name
 from leads.suppression import digest_for
 
 # Scores that `_fates` has annotated; the type checker cannot see such columns.
@@ -28,8 +29,6 @@ Fated = Any
 OPEN = (Message.State.QUEUED, Message.State.CLAIMED)
 BEYOND = "over_limit"
 ELSEWHERE = "in_another_campaign"
-# Placeholders whose emptiness the database sees; the first name is made out of the name.
-_COLUMNS = frozenset({"name", "city", "category", "website"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +70,7 @@ class Reach:
     version: IcpVersion | None
     template: rendering.Template | None
     _judged: list[_Person] | None = None
+    _unnamed: list[int] | None = None
     _edge: list[tuple[int, int]] | None = None  # the last one within the limit, once asked for
 
     @classmethod
@@ -228,10 +228,10 @@ class Reach:
         """The condition that a score's lead has none of the values of one of these names."""
         found = Q(pk__in=[])
         for name in names:
-            if name in _COLUMNS:
-                found |= Q(**{f"lead__{name}": ""})
+            if name == "first_name":
+                found |= Q(lead__name="") | Q(lead__in=self._nameless())
             else:
-                found |= Q(pk__in=[pk for pk, _, values in self._read() if not values.get(name)])
+                found |= Q(**{f"lead__{name}": ""})
         return found
 
     def _count_lacking(self) -> tuple[dict[str, int], Counter[str]]:
@@ -239,30 +239,27 @@ class Reach:
         needed = self.needed
         by_name: Counter[str] = Counter()
         by_band: Counter[str] = Counter()
-        if _COLUMNS.issuperset(needed):
-            counts = {name: Count("pk", filter=Q(**{f"lead__{name}": ""})) for name in needed}
-            rows = (
-                self._chosen()
-                .order_by()
-                .values("band")
-                .annotate(any=Count("pk", filter=self._lacks(needed)), **counts)
-                if needed
-                else []
-            )
-            for row in rows:
-                by_band[row["band"]] = row["any"]
-                by_name.update({name: row[name] for name in needed})
-        else:
-            for _, band, values in self._read():
-                absent = [name for name in needed if not values.get(name)]
-                by_name.update(absent)
-                by_band.update([band] if absent else [])
+        counts = {name: Count("pk", filter=self._lacks([name])) for name in needed}
+        rows = (
+            self._chosen()
+            .order_by()
+            .values("band")
+            .annotate(any=Count("pk", filter=self._lacks(needed)), **counts)
+            if needed
+            else []
+        )
+        for row in rows:
+            by_band[row["band"]] = row["any"]
+            by_name.update({name: row[name] for name in needed})
         return {name: number for name, number in by_name.items() if number}, +by_band
 
-    def _read(self) -> Iterator[tuple[int, str, dict[str, str]]]:
-        """Score, band and values of all the chosen: a first name is no column."""
-        for score in self._chosen().select_related("lead").iterator():
-            yield score.pk, score.band, values_of(score.lead)
+    def _nameless(self) -> list[int]:
+        """The chosen leads whom no first name greets: it is made out of name and handle."""
+        if self._unnamed is None:
+            rows = self._chosen().order_by().exclude(lead__name="")
+            names = rows.values_list("lead_id", "lead__name", "lead__handle").iterator()
+            self._unnamed = [pk for pk, name, handle in names if not first_name(name, handle)]
+        return self._unnamed
 
     # --- Others -----------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from django.conf import settings
 from django.db import DataError, InterfaceError, OperationalError
@@ -22,10 +22,11 @@ from django.db.models.functions import Coalesce, Greatest
 from django.utils.translation import gettext_noop as _
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from agenticos import clock as clocks, scope
+from agenticos import clock as clocks, logs, measures, meters, queue, scope
 from agenticos.leasing import new_token, owner, stopping
 from agenticos.sql import mend_connection
 from campaigns import claiming, health, settling
+from campaigns.diary import Diary
 from campaigns.ledger import Held, Outcome
 from campaigns.models import SendingAccount
 from integrations.errors import Fault, ProviderError, Rejected, Unsure
@@ -66,26 +67,34 @@ class Slice:
         self.done: list[tuple[Held, Outcome]] = []
         self.channels: dict[int, Channel] = {}  # by account
         self.opened: dict[int, datetime | None] = {}  # when each one's secret was set
+        self.kinds: dict[int, str] = {}  # what each account sends through
+        self.diary = Diary()
         self.campaigns: set[tuple[int, int]] = set()
         self.settled = 0
 
     def run(self) -> int:
         """Send until nothing is due, the budget is spent, or a stop; return how many settled."""
-        with ThreadPoolExecutor(self.width, thread_name_prefix="send") as pool:
+        with ThreadPoolExecutor(
+            self.width, thread_name_prefix="send", initializer=logs.carried()
+        ) as pool:
             try:
                 while self._turn(pool):
                     pass
             finally:
                 self._finish(pool)
+        self.diary.write()
         health.finish_done(self.campaigns, self.clock.now())
         return self.settled
 
     def _turn(self, pool: ThreadPoolExecutor) -> bool:
         """One round; False when the slice is over."""
         begins = not self.stop() and self.clock.now() < self.ends_at
+        if queue.in_worker():
+            measures.flush_now_and_then()
         found = False
         if begins and len(self.ready) < self.width and len(self.flying) < self.width:
-            found = self._claim()
+            with meters.CLAIM.time():
+                found = self._claim()
         # A refusal may block the account or pause the campaign: that is settled before the next
         # row is marked, so that it takes no other row with it.
         refused = any(isinstance(outcome.error, Rejected) for _, outcome in self.done)
@@ -147,6 +156,7 @@ class Slice:
             if account.pk in self.channels and self.opened[account.pk] == set_at:
                 continue
             self.opened[account.pk] = set_at
+            self.kinds[account.pk] = account.connection.kind
             try:
                 self.channels[account.pk] = self.channel(account)
             except CannotOpen:
@@ -190,6 +200,8 @@ class Slice:
                 logger.exception("tenant %s: settling failed", tenant_id)
                 continue
             self.settled += len(mine)
+            for held, outcome in mine:
+                self.diary.note(held, outcome, self.kinds[held.account_id])
             for held in marked:
                 held.fence = fence
                 future = pool.submit(send, held, self.channels[held.account_id], self.stop)
@@ -247,6 +259,7 @@ class Slice:
 
     def _sleep(self) -> bool:
         """Sleep to the next due time if it is within the budget; False when it is not."""
+        self.diary.write()
         due = next_send_at()
         if due is None or self.others_wait():
             return False
@@ -290,30 +303,52 @@ class Unreadable:
         )
 
 
-def send(held: Held, channel: Channel, stop: Callable[[], bool]) -> Outcome:
+class Sendable(Protocol):
+    """A row that is about to be called for; no call begins after its fence (`clock.counted`)."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def to_id(self) -> str: ...
+    @property
+    def to_handle(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def fence(self) -> float: ...
+    @property
+    def names(self) -> dict[str, int]: ...
+
+
+def send(held: Sendable, channel: Channel, stop: Callable[[], bool]) -> Outcome:
     """Call the provider for one row, in a thread of the pool. Never raises."""
     # The fence: a worker that was frozen past its lease must not send what others now own.
     if stop() or clocks.counted() > held.fence:
         return Outcome(called=False)
-    try:
-        receipt = channel.send(
-            DirectMessage(to_id=held.to_id, to_handle=held.to_handle, text=held.text, key=held.key)
-        )
-    except ProviderError as error:
-        return Outcome(error=error)
-    except Exception as error:  # a bug must not lose the row: it may have gone out
-        logger.exception("message %s: unexpected failure of the adapter", held.id)
-        return Outcome(
-            error=Unsure(
-                "adapter_failed",
-                _(
-                    "The adapter failed in an unexpected way during the call, so nobody knows "
-                    "whether it arrived. Look at the thread, then say what happened."
-                ),
-                fault=Fault.PROVIDER,
-                detail=type(error).__name__,
+    with logs.bound(**held.names):
+        try:
+            receipt = channel.send(
+                DirectMessage(
+                    to_id=held.to_id, to_handle=held.to_handle, text=held.text, key=held.key
+                )
             )
-        )
+        except ProviderError as error:
+            return Outcome(error=error)
+        except Exception as error:  # a bug must not lose the row: it may have gone out
+            logger.exception("message %s: unexpected failure of the adapter", held.id)
+            return Outcome(
+                error=Unsure(
+                    "adapter_failed",
+                    _(
+                        "The adapter failed in an unexpected way during the call, so nobody knows "
+                        "whether it arrived. Look at the thread, then say what happened."
+                    ),
+                    fault=Fault.PROVIDER,
+                    detail=type(error).__name__,
+                )
+            )
     return Outcome(provider_id=storable(receipt.provider_id)[:120])
 
 

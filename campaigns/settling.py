@@ -23,14 +23,13 @@ from campaigns.codes import Code
 from campaigns.ledger import (
     Held,
     Outcome,
+    Standing,
     State,
     Tally,
     hold_states,
     lease,
     lock_accounts,
     release_touch,
-    return_allowance,
-    untaken,
     wake,
 )
 from campaigns.models import Message, SendingAccount
@@ -79,9 +78,12 @@ def _settle_and_mark(
     more: frozenset[int],
 ) -> list[Held]:
     campaigns = [held.campaign_id for held, _ in done] + [row.campaign_id for row in begin]
-    states = hold_states(campaigns, hopeful=True)
-    going = [row for row in begin if states.get(row.campaign_id) == "running"]
-    stopped = [row for row in begin if states.get(row.campaign_id) != "running"]
+    caps = {held.campaign_id: held.caps for held, _ in done}
+    caps |= {row.campaign_id: row.caps for row in begin}
+    states = hold_states(campaigns, hope=caps)
+    # Under other caps than those it was claimed under, a row meets the gates afresh.
+    going = [row for row in begin if states.get(row.campaign_id) == ("running", row.caps)]
+    stopped = [row for row in begin if states.get(row.campaign_id) != ("running", row.caps)]
     reserved = _reserve_leads(going, now)
     rows = [
         (held, outcome, _verdict(held, outcome, now, ended=_ended(states, held)))
@@ -93,7 +95,7 @@ def _settle_and_mark(
     rows = [row for row in rows if row[0].id in ours]
     tally = Tally()
     if rows:
-        _follow(rows, now, token=token, keep=more | {row.account_id for row in going})
+        _follow(rows, now, tally, token=token, keep=more | {row.account_id for row in going})
         _settle_counts(rows, now, tally, owner=owner)
     waited = [row for row in marks if row.id in ours and now - row.claimed_at > lease() / 4]
     _renew([row.account_id for row in waited], now, token=token)
@@ -102,9 +104,13 @@ def _settle_and_mark(
     return [row for row in marks if row.id in ours]
 
 
-def _ended(states: Mapping[int, str], held: Held) -> bool:
+def _ended(states: Mapping[int, Standing], held: Held) -> bool:
     """Whether the row's campaign was stopped for good: then nothing of it is queued again."""
-    return states.get(held.campaign_id) == "cancelled"
+    return _over(states, held.campaign_id)
+
+
+def _over(states: Mapping[int, Standing], campaign_id: int) -> bool:
+    return campaign_id in states and states[campaign_id].state == "cancelled"
 
 
 def _renew(account_ids: Sequence[int], now: datetime, *, token: str) -> None:
@@ -245,6 +251,7 @@ def _write(
 def _follow(
     rows: Sequence[tuple[Held, Outcome, _Verdict]],
     now: datetime,
+    tally: Tally,
     *,
     token: str,
     keep: frozenset[int],
@@ -253,11 +260,9 @@ def _follow(
     _settle_accounts(rows, now, token=token, keep=keep)
     crm.want([(held.contact, held.text) for held, _, v in rows if v.state == State.SENT], now)
     release_touch([held.id for held, _, v in rows if v.state in (State.FAILED, State.CANCELLED)])
-    back: Counter[tuple[int, str]] = Counter()
     for held, _, v in rows:
         if v.gives_back:
-            back.update({(held.account_id, period): 1 for period in held.periods})
-    return_allowance(back)
+            tally.unused(held.campaign_id, held.account_id, held.periods, held.day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,7 +400,7 @@ def _give_back(
     rows: Sequence[Held],
     now: datetime,
     tally: Tally,
-    states: Mapping[int, str],
+    states: Mapping[int, Standing],
     *,
     token: str,
     more: frozenset[int] = frozenset(),
@@ -415,10 +420,9 @@ def _give_back(
         params=[token],
     )
     release_touch([pk for pk in ours if fates[pk] == State.CANCELLED])
-    back: Counter[tuple[int, str]] = Counter()
     for row in rows:
         if row.id in ours:
-            back.update({(row.account_id, period): 1 for period in row.periods})
+            tally.unused(row.campaign_id, row.account_id, row.periods, row.day)
             tally.add(row.campaign_id, claimed=-1, **{str(fates[row.id]): 1})
     free = sorted({row.account_id for row in rows} - more)
     if free:
@@ -430,7 +434,6 @@ def _give_back(
             f"WHERE tenant_id = %s AND id IN ({places}) AND claim_token = %s",
             [moment(now), scope.tenant_id(), *free, token],
         )
-    return_allowance(back)
 
 
 @transaction.atomic
@@ -483,7 +486,7 @@ def _reap(ids: Sequence[int], now: datetime) -> int:
     def fate(row: Message) -> str:
         if row.dispatched_at:
             return str(State.UNKNOWN)
-        return str(State.CANCELLED if states[row.campaign_id] == "cancelled" else State.QUEUED)
+        return str(State.CANCELLED if _over(states, row.campaign_id) else State.QUEUED)
 
     update_many(
         Message,
@@ -506,8 +509,8 @@ def _reap(ids: Sequence[int], now: datetime) -> int:
     )
     release_touch([row.pk for row in rows if fate(row) == State.CANCELLED])
     wake({row.campaign_id for row in rows}, now)
-    return_allowance(untaken(rows, tenant))
     tally = Tally()
+    tally.unused_of(rows, tenant)
     for row in rows:
         tally.add(row.campaign_id, claimed=-1, **{fate(row): 1})
     tally.write()

@@ -6,21 +6,25 @@ the pairs. All may be rung twice or not at all.
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.models import Min, Q
 
-from agenticos import queue, scope
+from agenticos import logs, queue, scope
 from agenticos.clock import OVERDUE, Clock, database_now
 from agenticos.leasing import new_token, owner, stopping
 from agenticos.models import Chore
-from campaigns import audience, health, sending, settling, starting
-from campaigns.models import Campaign, Message
+from campaigns import audience, health, sending, settling, starting, trials
+from campaigns.models import Campaign, Message, TestSend
+
+logger = logging.getLogger(__name__)
 
 SWEEP_EVERY = timedelta(seconds=30)
 SWEEP = "campaigns.sweep"
 STARTS_AT_ONCE = 100
+TESTS_AT_ONCE = 100
 
 
 def send_slice() -> None:
@@ -45,8 +49,8 @@ def next_send_at() -> datetime | None:
 def reap() -> None:
     """Take over claims whose lease is over, and sweep up what a lost wake-up left behind."""
     now = database_now()
-    while settling.reap(now, limit=500):
-        pass
+    while moved := settling.reap(now, limit=500):
+        logs.count(moved=moved)
     health.sweep(now)
     Chore.objects.update_or_create(name=SWEEP, defaults={"done_at": now})
 
@@ -85,9 +89,11 @@ def prepare_slice() -> None:
             continue
         with scope.as_tenant(row.tenant_id):
             campaign = Campaign.objects.select_related("tenant", "icp_version").get(pk=row.pk)
+            logger.info("campaign.prepares", extra={"campaign": row.pk})
             complete = False
             while not complete and clock.elapsed() < settings.SLICE_BUDGET_S and not stopping():
                 complete = audience.prepare_chunk(campaign, now=clock.now())
+                logs.count(chunks=1)
             Campaign.objects.filter(pk=row.pk, claim_token=token).update(
                 claim_token="", lease_until=None, lease_owner=""
             )
@@ -122,4 +128,27 @@ def next_start_at() -> datetime | None:
     with scope.as_system("when the next campaign starts"):
         rows = Campaign.objects.filter(state=Campaign.State.SCHEDULED)
         first: datetime | None = rows.aggregate(first=Min("starts_at"))["first"]
+        return first
+
+
+def send_tests() -> None:
+    """Send the test messages that wait, and settle those that a lost worker left behind."""
+    clock = Clock()
+    with scope.as_system("test messages that wait"):
+        waiting = TestSend.objects.filter(state=TestSend.State.CLAIMED).order_by("id")
+        rows = list(waiting.values_list("tenant_id", "id")[:TESTS_AT_ONCE])
+    for tenant_id, test_id in rows:
+        if stopping() or clock.elapsed() > settings.SLICE_BUDGET_S:
+            return
+        with scope.as_tenant(tenant_id):
+            trials.work(test_id, clock)
+
+
+def next_test_at() -> datetime | None:
+    """Now while a test message waits for its call; else when the next claim of one ends."""
+    with scope.as_system("when a test message is next due"):
+        rows = TestSend.objects.filter(state=TestSend.State.CLAIMED)
+        if rows.filter(dispatched_at=None).exists():
+            return OVERDUE
+        first: datetime | None = rows.aggregate(first=Min("lease_until"))["first"]
         return first

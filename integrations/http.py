@@ -28,6 +28,7 @@ import httpx
 from django.conf import settings
 from django.utils.translation import gettext_noop as _
 
+from agenticos import meters
 from integrations.errors import Fault, ProviderError, Rejected, TryLater, Unsure
 
 logger = logging.getLogger(__name__)
@@ -146,6 +147,7 @@ def call(
     """
     _call.at = time.monotonic() + (settings.HTTP_TIMEOUT_S if deadline_s is None else deadline_s)
     _call.written = None
+    began = time.perf_counter()
     try:
         request = _request(method, url, json, params, headers)
         status, answer_headers, raw = _exchange(client, request)
@@ -157,11 +159,37 @@ def call(
         body, readable = _parse(raw)
         found = _sort(status, answer_headers, body, readable, classify)
         if found is None:
+            _time(url, "ok", began)
             return Answer(status, answer_headers, body)
         error = _harmless(found) if isinstance(found, Unsure) and not effect else found
     # Raised out here, so that no library exception, whose request carries the token, hangs on it.
-    logger.info("provider call failed: %s, status %s", error.code, error.status)
+    _time(url, _kind(error), began)
+    logger.info("provider.failed", extra={"code": error.code, "status": error.status})
     raise error
+
+
+def _time(url: str, result: str, began: float) -> None:
+    meters.PROVIDER.labels(_provider(url), result).observe(time.perf_counter() - began)
+
+
+def _kind(error: ProviderError) -> str:
+    """What came of a call in one word of six: a label of metrics."""
+    if error.code in ("rate_limited", "connect_failed", "no_answer"):
+        return error.code
+    if isinstance(error, TryLater):
+        return "later"
+    return "refused" if isinstance(error, Rejected) else "unsure"
+
+
+def _provider(url: str) -> str:
+    """Whom an address belongs to, in one word: a label of metrics."""
+    for name, base in (
+        ("instagram", settings.INSTAGRAM_GRAPH_BASE_URL),
+        ("ghl", settings.GHL_BASE_URL),
+    ):
+        if url.startswith(base):
+            return name
+    return "other"
 
 
 def client() -> httpx.Client:

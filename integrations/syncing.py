@@ -24,7 +24,7 @@ from django.db.models import Min, OuterRef, Subquery
 from django.utils.translation import gettext_noop as _
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from agenticos import clock as clocks, scope
+from agenticos import clock as clocks, logs, meters, scope
 from agenticos.leasing import new_token, owner, stopping
 from integrations import actions
 from integrations.actions import Held, Note, Result
@@ -165,7 +165,9 @@ class Slice:
 
     def run(self) -> int:
         """Deliver until nothing is due, the budget is spent, or a stop; return how many ended."""
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="sync") as pool:
+        with ThreadPoolExecutor(
+            THREADS, thread_name_prefix="sync", initializer=logs.carried()
+        ) as pool:
             try:
                 while self._turn(pool):
                     pass
@@ -294,7 +296,23 @@ class Slice:
                 self._close(begun.closed)
             for held, result in mine:
                 held.dirty = False
+                self._tell(held, result)
                 self.settled += result is not None and result.state != State.WAITING
+
+    def _tell(self, held: Held, result: Result | None) -> None:
+        """Count what came of an item, and write its line: the CRM's pace allows one each."""
+        if result is None:
+            return
+        meters.SYNCED.labels(result.state).inc()
+        logs.count(**{str(result.state): 1})
+        extra = {
+            "tenant": held.tenant_id,
+            "connection": held.connection_id,
+            "items": [held.key],
+            "state": str(result.state),
+            "reason": result.reason,
+        }
+        logger.info("sync.item", extra=extra)
 
     def _commit(
         self, done: list[tuple[Held, Result | None]], jobs: list[Job], notes: dict[int, Note]
@@ -555,6 +573,18 @@ def perform(
     halted: Callable[[], bool],
 ) -> Outcome:
     """Call the provider for one step, in a thread of the pool. Never raises."""
+    with logs.bound(items=[contact.key], step=step.name.lower()):
+        return _perform(step, crm, contact, external_id, fields, halted)
+
+
+def _perform(
+    step: Step,
+    crm: Crm,
+    contact: Contact,
+    external_id: str,
+    fields: Mapping[str, str],
+    halted: Callable[[], bool],
+) -> Outcome:
     try:
         if halted():
             return Outcome(called=False)

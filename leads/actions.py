@@ -113,15 +113,18 @@ def start_import(
     list_name: str = "",
     mapping: Mapping[int, str] | None = None,
     policy: str = LeadImport.Policy.OVERWRITE,
+    policies: Mapping[str, str] | None = None,
     by: User | None,
     now: datetime,
 ) -> LeadImport:
     """Store a CSV file and have the workers import it, without a rehearsal (`staging` has one).
 
     `mapping` goes from column number (0 is the first) to field; without it columns are guessed.
-    The leads of the file get the tag `list_name`. Raises Refused when it is no CSV file, is over
-    64 MB, or has no column of handles.
+    `policies` goes from field to policy where it is not `policy`. The leads of the file get the
+    tag `list_name`. Raises Refused when it is no CSV file, is over 64 MB, or has no column of
+    handles.
     """
+    policies = intake.clean_policies(policies or {}, policy)
     list_name = intake.clean_list_name(list_name)
     stream = cast(BinaryIO, file)
     found = intake.inspect(stream, mapping)
@@ -135,6 +138,7 @@ def start_import(
         headers=found.headers,
         mapping={str(index): target for index, target in found.mapping.items()},
         policy=policy,
+        policies=policies,
         size=size,
         started_by=by,
         due_at=now,
@@ -153,7 +157,7 @@ def ensure_leads(
 ) -> dict[str, int]:
     """Lead ids by normalised handle; who is not known yet becomes a lead, scored and checked.
 
-    What is not a handle is left out.
+    What is not a handle is left out. Raises Refused when the plan has no room for them all.
     """
     wanted = list(dict.fromkeys(filter(None, map(normalise_handle, handles))))
     now = now or timezone.now()
@@ -166,7 +170,8 @@ def ensure_leads(
             with transaction.atomic():
                 engines = rescoring.engines_in_use(rescoring.lock_icp())
                 planner = upserting.Planner()
-                planner.read([importing.Row(0, {"handle": handle}, (), []) for handle in part])
+                rows = [importing.Row(0, {"handle": handle}, (), []) for handle in part]
+                upserting.demand(planner.read(rows))
                 upserting.write_leads(planner.to_write(), engines, source=source[:80], now=now)
             known = {draft.handle: draft.id for draft in planner.drafts.values()}
         found |= known

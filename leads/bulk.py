@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from django.db import transaction
-from django.db.models import Count, Max
+from django.db.models import Count, Max, Q
 from django.http import QueryDict
 from django.utils import translation
 from django.utils.functional import Promise
@@ -29,7 +29,7 @@ from leads.filters import LeadFilter
 from leads.layout import Layout, canonical, matching
 from leads.models import BulkJob, BulkRow, Icp, Lead, LeadTag
 from tenants import audit
-from tenants.models import Tenant, User
+from tenants.models import Membership, Tenant, User
 
 CHUNK: Final = 1_000  # rows worked per transaction
 FREEZE: Final = 5_000  # rows chosen per transaction
@@ -43,13 +43,15 @@ TASK: Final = "leads.tasks.bulk_slice"
 
 Kind, State, Outcome = BulkJob.Kind, BulkJob.State, BulkRow.Outcome
 # Whoever writes leads or scores takes the tenant's turn first (rescoring.lock_icp).
-_WRITES_LEADS: Final = (Kind.SUPPRESS, Kind.RESCORE)
+_WRITES_LEADS: Final = (Kind.ASSIGN, Kind.SUPPRESS, Kind.RESCORE)
 UNDONE_BY: Final = {Kind.TAG: Kind.UNTAG, Kind.UNTAG: Kind.TAG}
 
 # Why a row was left as it was.
 REASONS: Final[dict[str, Promise]] = {
     "has_tag": gettext_lazy("It has this tag already."),
+    "has_owner": gettext_lazy("It had this owner already."),
     "has_no_tag": gettext_lazy("It does not have this tag."),
+    "no_member": gettext_lazy("The person is not in the team any more."),
     "is_suppressed": gettext_lazy("It was not to be contacted already."),
     "too_many_tags": gettext_lazy("It has as many tags as a lead can have."),
 }
@@ -175,6 +177,8 @@ def _checked(kind: str, params: dict[str, Any]) -> dict[str, Any]:
                 code="tag_too_long",
             )
         return {"tag": tag}
+    if kind == Kind.ASSIGN:
+        return {"owner": _member(params.get("owner"))}
     if kind == Kind.SUPPRESS:
         if params.get("reason") not in STOP_REASONS:
             raise Refused(_("Choose a reason."), code="no_reason")
@@ -187,6 +191,17 @@ def _checked(kind: str, params: dict[str, Any]) -> dict[str, Any]:
     if kind != Kind.RESCORE:
         raise Refused(_("There is no such job."), code="no_such_job")
     return {}
+
+
+def _member(owner: object) -> int | None:
+    """A member's id; None for nobody. Raises Refused for who is no member."""
+    if not owner:
+        return None
+    number = str(owner)
+    known = number.isascii() and number.isdigit() and len(number) < 19
+    if not known or not Membership.objects.filter(pk=int(number)).exists():
+        raise Refused(_("This person is not in the team any more."), code="no_member")
+    return int(number)
 
 
 # --- Working ------------------------------------------------------------------------------------
@@ -369,6 +384,26 @@ def _untag(row: BulkJob, ids: Sequence[int], now: datetime) -> Fates:
     return Fates(found, "has_no_tag")
 
 
+def _assign(row: BulkJob, ids: Sequence[int], now: datetime) -> Fates:
+    owner = row.params["owner"]
+    if owner and not Membership.objects.filter(pk=owner).exists():
+        return Fates((), refused=dict.fromkeys(ids, "no_member"))
+    return Fates(assign_leads(ids, owner, now), "has_owner")
+
+
+def assign_leads(ids: Sequence[int], owner: int | None, now: datetime) -> set[int]:
+    """Make a member (None: nobody) the owner; return the leads that had another.
+
+    Have the tenant's turn.
+    """
+    other = ~Q(owner=owner) | Q(owner=None) if owner else Q(owner__isnull=False)
+    others = Lead.objects.filter(other, pk__in=ids)
+    found = set(others.values_list("pk", flat=True))
+    # As with any edit: an undone import keeps what was touched since.
+    Lead.objects.filter(pk__in=found).update(owner=owner, updated_at=now)
+    return found
+
+
 def _suppress(row: BulkJob, ids: Sequence[int], now: datetime) -> Fates:
     stopped = suppression.suppress_leads(ids, reason=row.params["reason"], now=now)
     return Fates(stopped, "is_suppressed")
@@ -392,6 +427,7 @@ def _export(row: BulkJob, ids: Sequence[int], now: datetime) -> Fates:
 _DEEDS: Final[dict[str, Callable[[BulkJob, Sequence[int], datetime], Fates]]] = {
     Kind.TAG: _tag,
     Kind.UNTAG: _untag,
+    Kind.ASSIGN: _assign,
     Kind.SUPPRESS: _suppress,
     Kind.RESCORE: _rescore,
     Kind.EXPORT: _export,

@@ -17,7 +17,7 @@ from agenticos.errors import Refused
 from leads import actions, bulk, drafts, importing, intake, rescoring, suppression, upserting
 from leads.models import Lead, LeadTag
 from tenants import audit
-from tenants.models import Tenant, User
+from tenants.models import Membership, Tenant, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,8 @@ def upsert_leads(
     outcomes = []
     for place, (one, fate) in enumerate(zip(read, fates.rows, strict=True)):
         handle = str(one.values["handle"]) if isinstance(one, importing.Row) else ""
-        lead_id = planner.drafts[handle].id if handle else None
+        draft = planner.drafts.get(handle)  # none of a row for which the plan has no room
+        lead_id = draft.id if draft else None
         outcomes.append(Outcome(fate, handle, lead_id, said.get(place, [])))
     return outcomes
 
@@ -89,7 +90,7 @@ def add_lead(
         raise Refused(_("There is a lead with this handle already."), code="lead_exists")
     _check_contact(known.get("ghl_id", ""), 0)
     planner = upserting.Planner()
-    planner.read([importing.Row(0, known, (), [])])
+    upserting.demand(planner.read([importing.Row(0, known, (), [])]))
     upserting.write_leads(planner.to_write(), engines, source=source, now=now)
     lead = Lead.objects.get(handle=known["handle"])
     audit.record(lead, "lead.created", by=by)
@@ -163,6 +164,17 @@ def set_tags(lead: Lead, names: Collection[str], *, by: User | None) -> None:
         [LeadTag(lead=lead, name=name) for name in sorted(wanted - has)], ignore_conflicts=True
     )
     audit.record(lead, "lead.tagged", by=by, added=len(wanted - has), removed=len(has - wanted))
+
+
+@transaction.atomic
+def assign_lead(lead: Lead, owner: Membership | None, *, by: User | None, now: datetime) -> bool:
+    """Make a member of the team (None: nobody) the lead's owner; whether that is a change."""
+    actions.ensure_icp(lead.tenant, by=by, now=now)
+    rescoring.lock_icp()
+    changed = bool(bulk.assign_leads([lead.pk], owner.pk if owner else None, now))
+    if changed:
+        audit.record(lead, "lead.assigned", by=by, member=owner.pk if owner else None)
+    return changed
 
 
 @transaction.atomic

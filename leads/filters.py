@@ -22,6 +22,7 @@ from tenants.models import Tenant
 Scored = Any
 CHOICES_MAX = 200
 NO_BAND = "none"
+NOBODY = "none"  # leads without an owner
 
 
 def _yes_no(label: Any, neither: Any, yes: Any, no: Any) -> forms.ChoiceField:
@@ -47,6 +48,9 @@ class LeadFilter(forms.Form):
     source = forms.CharField(required=False, max_length=80, label=gettext_lazy("Source"))
     campaign = forms.IntegerField(
         required=False, min_value=1, max_value=2**63 - 1, label=gettext_lazy("Campaign")
+    )
+    owner = forms.RegexField(
+        rf"^({NOBODY}|[1-9][0-9]{{0,17}})$", required=False, label=gettext_lazy("Owner")
     )
     messaged = _yes_no(
         gettext_lazy("First message"),
@@ -119,6 +123,9 @@ class LeadFilter(forms.Form):
         if campaign := data.get("campaign"):
             written = self.tenant.messages.filter(campaign_id=campaign)
             leads = leads.filter(pk__in=written.values("lead_id"))
+        if owner := data.get("owner"):
+            nobody = owner == NOBODY
+            leads = leads.filter(owner=None) if nobody else leads.filter(owner_id=int(owner))
         if messaged := data.get("messaged"):
             leads = leads.filter(first_touch_at__isnull=messaged == "no")
         if eligible := data.get("eligible"):
@@ -148,7 +155,9 @@ class LeadFilter(forms.Form):
             return leads.filter(score__lead__isnull=True)
         return leads.filter(band=band) if band else leads.filter(total__isnull=False)
 
-    def offer(self, campaigns: Sequence[tuple[int, str]]) -> None:
+    def offer(
+        self, campaigns: Sequence[tuple[int, str]], owners: Sequence[tuple[int, str]]
+    ) -> None:
         """Make lists of the fields whose values are there to choose from, for the page."""
         tags = distinct_values(LeadTag, "name", CHOICES_MAX)
         sources = filter(None, distinct_values(Lead, "source", CHOICES_MAX))
@@ -156,6 +165,11 @@ class LeadFilter(forms.Form):
             ("tag", _("All lists and tags"), [(tag, tag) for tag in tags]),
             ("source", _("All sources"), [(each, source_label(each)) for each in sources]),
             ("campaign", _("All campaigns"), [(str(pk), name) for pk, name in campaigns]),
+            (
+                "owner",
+                _("All owners"),
+                [(NOBODY, _("Nobody's")), *((str(pk), name) for pk, name in owners)],
+            ),
         )
         for name, everything, found in offered:
             chosen = str(self.cleaned_data.get(name) or "")

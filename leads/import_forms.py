@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from django import forms
@@ -34,6 +34,8 @@ TARGET_LABELS: Final[dict[str, Promise]] = {
     "website": _("Website"),
     "ghl_id": _("GHL contact"),
 }
+# They say which lead a row is; there is nothing about them to overwrite.
+KEYS: Final = frozenset({"handle", "profile_url"})
 # By name, since a tab is no value for an address or a form.
 DELIMITERS: Final[dict[str, tuple[str, Promise]]] = {
     "comma": (",", _("Comma ,")),
@@ -99,10 +101,11 @@ class ColumnsForm(forms.Form):
         help_text=_("Campaigns can then write to this list. Empty: no list."),
     )
     policy = forms.ChoiceField(
-        label=_("Leads you already have"),
+        label=_("What a row does to leads you already have"),
         choices=LeadImport.Policy.choices,
         help_text=_(
-            "An empty cell never erases anything. Do-not-contact marks stay whatever the file says."
+            "A column can have its own rule above. An empty cell never erases anything. "
+            "Do-not-contact marks and owners stay whatever the file says."
         ),
     )
 
@@ -116,12 +119,22 @@ class ColumnsForm(forms.Form):
                 choices=choices,
                 required=False,
             )
+            self.fields[f"policy_{at}"] = forms.ChoiceField(
+                label=gettext("“%(column)s” of leads you already have") % {"column": header[:80]},
+                choices=[("", _("As set below")), *LeadImport.Policy.choices],
+                required=False,
+            )
 
     def columns(self) -> Iterator[dict[str, Any]]:
         """Each column of the file: its header, sample values and field."""
         for at, header in enumerate(self._peek.headers):
             field = self[f"column_{at}"]
-            yield {"header": header, "samples": self._peek.samples(at), "field": field}
+            yield {
+                "header": header,
+                "samples": self._peek.samples(at),
+                "field": field,
+                "policy": self[f"policy_{at}"],
+            }
 
     def clean(self) -> dict[str, Any]:
         taken: dict[str, str] = {}
@@ -150,7 +163,15 @@ class ColumnsForm(forms.Form):
         found = {at: self.cleaned_data[f"column_{at}"] for at in columns}
         return {at: target for at, target in found.items() if target}
 
+    @property
+    def policies(self) -> dict[str, str]:
+        """Field to policy where a column has one of its own, of a valid form."""
+        own = {target: self.cleaned_data[f"policy_{at}"] for at, target in self.mapping.items()}
+        return {name: policy for name, policy in own.items() if policy and name not in KEYS}
 
-def initial_of(mapping: dict[int, str]) -> dict[str, str]:
+
+def initial_of(mapping: Mapping[int, str], policies: Mapping[str, str]) -> dict[str, str]:
     """The form's first values for a mapping."""
-    return {f"column_{at}": target for at, target in mapping.items()}
+    columns = {f"column_{at}": target for at, target in mapping.items()}
+    own = {f"policy_{at}": policies.get(target, "") for at, target in mapping.items()}
+    return {**columns, **own}

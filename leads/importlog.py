@@ -18,7 +18,7 @@ from agenticos.sql import insert_many, moment
 from leads import importing
 from leads.drafts import Draft
 from leads.models import ImportedLead, ImportProblem, Lead, LeadImport
-from leads.upserting import Fates, Planner
+from leads.upserting import Fates, Planner, lead_room
 
 Fate = ImportedLead.Fate
 
@@ -70,7 +70,8 @@ class StagedPlanner(Planner):
     """Works out what rows would do: on top of what is stored and of what was rehearsed before."""
 
     def __init__(self, row: LeadImport, entries: Mapping[str, Entry]) -> None:
-        super().__init__(row.policy)
+        new = ImportedLead.objects.filter(lead_import=row, fate=Fate.CREATED, lead=None).count()
+        super().__init__(row.policy, row.policies, room=lead_room(new))
         self._row = row
         self._entries = entries
 

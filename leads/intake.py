@@ -93,14 +93,40 @@ def storing(row: LeadImport, file: File[bytes] | BinaryIO) -> Iterator[None]:
         raise
 
 
-def rehearse(stream: BinaryIO, found: Inspected) -> Iterator[tuple[Fates, importing.Checkpoint]]:
+def clean_policies(policies: Mapping[str, object], policy: str) -> dict[str, str]:
+    """Field → policy where it differs from the import's. Raises Refused for what is neither."""
+    for name, value in policies.items():
+        if (
+            name not in importing.FIELDS
+            or name == "handle"
+            or value not in LeadImport.Policy.values
+        ):
+            raise Refused(
+                _("“%(field)s” cannot be treated as “%(policy)s”. Policies are: %(all)s.")
+                % {
+                    "field": str(name)[:60],
+                    "policy": str(value)[:60],
+                    "all": ", ".join(LeadImport.Policy.values),
+                },
+                code="bad_policy",
+            )
+    return {name: str(value) for name, value in sorted(policies.items()) if value != policy}
+
+
+def rehearse(
+    stream: BinaryIO,
+    found: Inspected,
+    *,
+    policy: str = LeadImport.Policy.OVERWRITE,
+    policies: Mapping[str, str] | None = None,
+) -> Iterator[tuple[Fates, importing.Checkpoint]]:
     """What an import would do, chunk by chunk, without changing anything.
 
     Holds the leads of the file in memory, so that a row sees what the rows before it would have
     done. Raises Refused for a file that cannot be read to its end.
     """
     reader = importing.rows(stream, found.dialect, found.mapping)
-    planner = Planner()
+    planner = Planner(policy, policies)
     try:
         while outcomes := list(islice(reader, CHUNK)):
             yield planner.read(outcomes), reader.checkpoint
@@ -138,7 +164,9 @@ def work_chunk(lead_import: LeadImport, *, token: str, now: datetime) -> bool:
             importlog.forget(row)
         engines = [] if dry else engines_in_use(lock_icp())
         entries = importlog.recall(row, chunk.handles)
-        planner = importlog.StagedPlanner(row, entries) if dry else Planner(row.policy)
+        planner = (
+            importlog.StagedPlanner(row, entries) if dry else Planner(row.policy, row.policies)
+        )
         fates = planner.read(chunk.outcomes)
         tagged: set[int] = set()
         if dry:

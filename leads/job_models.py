@@ -54,6 +54,7 @@ class BulkJob(Stateful, Leased, TenantOwned):
     class Kind(models.TextChoices):
         TAG = "tag", _("Add a tag")
         UNTAG = "untag", _("Remove a tag")
+        ASSIGN = "assign", _("Set the owner")
         SUPPRESS = "suppress", _("Do not contact")
         RESCORE = "rescore", _("Score again")
         EXPORT = "export", _("Export")
@@ -74,7 +75,7 @@ class BulkJob(Stateful, Leased, TenantOwned):
     )
     kind = models.CharField(max_length=10, choices=Kind.choices)
     state = models.CharField(max_length=10, choices=State.choices, default=State.FREEZING)
-    # What the deed needs: {"tag": …}, {"reason": …} or {"columns": […]}.
+    # What the deed needs: {"tag": …}, {"owner": …}, {"reason": …} or {"columns": […]}.
     params = models.JSONField(default=dict)
     query = models.TextField(blank=True)  # which leads: the list's address; empty: chosen by hand
     undo_of = models.ForeignKey("self", on_delete=models.CASCADE, null=True, related_name="undone")

@@ -39,6 +39,7 @@ COLUMNS: Final[dict[str, Promise]] = {
     "city": _("City"),
     "message": _("Last message"),
     "source": _("Source"),
+    "owner": _("Owner"),
     "tags": _("Tags"),
     "category": _("Category"),
     "following": _("Following"),

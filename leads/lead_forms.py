@@ -19,6 +19,7 @@ from leads.importing.limits import (
     WEBSITE_LIMIT,
 )
 from leads.models import Lead
+from tenants.models import Membership
 
 
 def _text(label: Any, limit: int, **options: Any) -> forms.CharField:
@@ -161,6 +162,20 @@ class TagForm(forms.Form):
         max_length=TAG_MAX,
         widget=forms.TextInput(attrs={"list": "known-tags", "autocomplete": "off"}),
     )
+
+
+class AssignForm(forms.Form):
+    """Who in the team answers for leads; nobody is an answer, too."""
+
+    owner = forms.ChoiceField(label=gettext_lazy("Owner"), required=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        members = Membership.objects.select_related("user").order_by("user__name", "pk")
+        self.fields["owner"].choices = [  # type: ignore[attr-defined]
+            ("", _("Nobody")),
+            *((str(row.pk), str(row.user)) for row in members),
+        ]
 
 
 class ColumnsForm(forms.Form):

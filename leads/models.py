@@ -13,8 +13,11 @@ from agenticos.leasing import Lease, Leased
 from agenticos.states import Stateful
 from leads.importing.sentences import sentence_for
 from leads.job_models import BulkJob as BulkJob, BulkRow as BulkRow, SavedView as SavedView
-from tenants.models import Tenant, User
+from tenants.models import Membership, Tenant, User
 from tenants.owned import ScopedManager, TenantOwned, TenantQuerySet
+
+# A column that is added while the code before it still writes: it knows no value for it.
+NO_ENTRIES = models.Value({}, models.JSONField())
 
 
 class Band(models.TextChoices):
@@ -139,6 +142,16 @@ class Lead(TenantOwned):
     ghl_id = models.CharField(_("GHL contact"), max_length=80, blank=True)
     instagram_scoped_id = models.CharField(max_length=80, blank=True)
     source = models.CharField(_("source"), max_length=80, blank=True)
+    # Who in the team answers for this lead. People and jobs set it; imports and programs never do.
+    owner = models.ForeignKey(
+        Membership,
+        verbose_name=_("owner"),
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="owned_leads",
+        db_index=False,
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     # Set with the suppression of any of this lead's identities, in the same transaction.
@@ -177,6 +190,12 @@ class Lead(TenantOwned):
                 condition=models.Q(followers__isnull=False),
             ),
             models.Index(fields=["tenant", "source"], name="lead_source"),
+            # Whose leads? Also asked when a member goes.
+            models.Index(
+                fields=["tenant", "owner", "-id"],
+                name="lead_of_owner",
+                condition=models.Q(owner__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -345,6 +364,8 @@ class LeadImport(Stateful, Leased, TenantOwned):
     headers = models.JSONField(default=list)  # the names of the columns, in their order
     mapping = models.JSONField(default=dict)  # column index → field
     policy = models.CharField(max_length=10, choices=Policy.choices, default=Policy.OVERWRITE)
+    # field → policy, where it is another than the import's
+    policies = models.JSONField(default=dict, blank=True, db_default=NO_ENTRIES)
     # The checkpoint: the next record begins here. Moves in the transaction of its chunk.
     offset = models.BigIntegerField(default=0)
     line = models.PositiveIntegerField(default=1)
@@ -484,6 +505,7 @@ class ImportMapping(TenantOwned):
     policy = models.CharField(
         max_length=10, choices=LeadImport.Policy.choices, default=LeadImport.Policy.OVERWRITE
     )
+    policies = models.JSONField(default=dict, db_default=NO_ENTRIES)  # as LeadImport.policies
     saved_at = models.DateTimeField()
 
     class Meta(TenantOwned.Meta):

@@ -34,6 +34,7 @@ class Offer:
 
     mapping: dict[int, str]
     policy: str
+    policies: dict[str, str]  # by field, where another one holds
     remembered: bool
 
 
@@ -92,10 +93,10 @@ def offer(headers: Sequence[str], *, guess: bool = False) -> Offer:
     """What these columns were last time; else, or with `guess`, what their names say."""
     known = None if guess else ImportMapping.objects.filter(columns=key_of(headers)).first()
     if known is None:
-        return Offer(importing.guess_mapping(headers), LeadImport.Policy.OVERWRITE, False)
+        return Offer(importing.guess_mapping(headers), LeadImport.Policy.OVERWRITE, {}, False)
     names = [fold(header) for header in headers]
     mapping = {at: known.mapping[name] for at, name in enumerate(names) if name in known.mapping}
-    return Offer(mapping, known.policy, True)
+    return Offer(mapping, known.policy, known.policies, True)
 
 
 def key_of(headers: Sequence[str]) -> str:
@@ -110,16 +111,19 @@ def start_rehearsal(
     *,
     mapping: Mapping[int, str],
     policy: str = LeadImport.Policy.OVERWRITE,
+    policies: Mapping[str, str] | None = None,
     list_name: str = "",
     by: User | None,
     now: datetime,
 ) -> None:
     """Have the workers count what an import would do; remembers the columns for next time.
 
-    `mapping` goes from column number (0 is the first) to field. Raises Refused when it is no draft
-    any more, cannot be read, or no column holds handles.
+    `mapping` goes from column number (0 is the first) to field, `policies` from field to policy
+    where it is not `policy`. Raises Refused when it is no draft any more, cannot be read, or no
+    column holds handles.
     """
     list_name = intake.clean_list_name(list_name)
+    policies = intake.clean_policies(policies or {}, policy)
     _hold(row, State.DRAFT)
     try:
         with row.file.open("rb") as stream:
@@ -134,6 +138,7 @@ def start_rehearsal(
             "tenant_id": row.tenant_id,
             "mapping": {fold(headers[at]): target for at, target in mapping.items()},
             "policy": policy,
+            "policies": policies,
             "saved_at": now,
         },
     )
@@ -142,6 +147,7 @@ def start_rehearsal(
         headers=headers,
         mapping={str(at): target for at, target in sorted(mapping.items())},
         policy=policy,
+        policies=policies,
         list_name=list_name,
         due_at=now,
         **intake.AT_THE_BEGINNING,
@@ -160,7 +166,8 @@ def reopen(row: LeadImport, *, by: User | None) -> None:
 
 def seen_of(row: LeadImport) -> str:
     """What tells one rehearsal from another: 16 hex digits; the same while nothing differs."""
-    facts = [row.dialect, row.mapping, row.policy, row.list_name, intake.counts_of(row)]
+    facts = [row.dialect, row.mapping, row.policy, row.policies, row.list_name]
+    facts.append(intake.counts_of(row))
     text = json.dumps(facts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db.models import F, Min, Q, QuerySet
 from django.db.models.functions import Coalesce, Greatest
 
-from agenticos import leasing, queue, scope
+from agenticos import leasing, logs, queue, scope
 from agenticos.clock import OVERDUE, Clock
 from agenticos.leasing import LeaseLost, new_token, stopping
 from agenticos.sql import mend_connection
@@ -117,7 +117,10 @@ def _work(
         token = new_token()
         with scope.as_tenant(row.tenant_id):
             if lease(row, token=token, now=clock.now()):
+                line = {"object": row._meta.model_name, "object_id": row.pk}
+                logger.info("%s.works", queue.kind_of(name), extra=line)
                 do(row, token, clock)
+                logs.count(done=1)
     due = next_at()
     if due is not None and due <= clock.now() and not stopping():
         queue.enqueue(name)

@@ -35,7 +35,14 @@ KINDS: Final[dict[str, Promise]] = {
     "sync": gettext_lazy("CRM"),
 }
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_EDITS: Final = ("lead.created", "lead.edited", "lead.tagged", "lead.stopped", "lead.freed")
+_EDITS: Final = (
+    "lead.created",
+    "lead.edited",
+    "lead.tagged",
+    "lead.assigned",
+    "lead.stopped",
+    "lead.freed",
+)
 
 
 class Place(NamedTuple):
@@ -204,6 +211,7 @@ _TITLES: Final[dict[str, tuple[Promise, str]]] = {
     "lead.created": (gettext_lazy("Added"), "plus"),
     "lead.edited": (gettext_lazy("Edited"), "pencil"),
     "lead.tagged": (gettext_lazy("Tags changed"), "tag"),
+    "lead.assigned": (gettext_lazy("Owner changed"), "user"),
     "lead.stopped": (gettext_lazy("Not to be contacted any more"), "ban"),
     "lead.freed": (gettext_lazy("May be contacted again"), "lock-open"),
 }

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from agenticos import scope
 from agenticos.sql import insert_many
 from leads import importing
 from leads.drafts import COLUMNS, UNKNOWN, Draft, stored
 from leads.models import Lead, LeadImport
 from leads.rescoring import Engine, write_scores
 from leads.suppression import mark_suppressed
+from tenants import limits
 
 
 class Problem(NamedTuple):
@@ -41,16 +43,54 @@ class Fates:
     befores: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+PLAN_FULL: Final = "plan_limit_leads"
+
+
+@dataclass(slots=True)
+class Room:
+    """How many new leads the plan still allows; `limit` None: any number."""
+
+    limit: int | None = None
+    left: int = 0
+
+    def take(self) -> bool:
+        """Take one place; False when there is none."""
+        if self.limit is None:
+            return True
+        self.left -= 1
+        return self.left >= 0
+
+
+def lead_room(staged: int = 0) -> Room:
+    """The room of the tenant in scope; exact under `rescoring.lock_icp`, which all who add hold.
+
+    `staged` are new leads that a rehearsal has seen and not written.
+    """
+    limit = limits.limit_of(scope.tenant_id(), "max_leads")
+    if limit is None:
+        return Room()
+    return Room(limit, limit - Lead.objects.count() - staged)
+
+
 class Planner:
     """Works out what rows do to leads: each row in turn, on top of what is stored.
 
     A row changes only what it has a value for; of two rows of one lead the later one wins. With
-    `policy` a known lead keeps what it has (`fill`), or is left as it is (`keep`).
+    `policy` a known lead keeps what it has (`fill`), or is left as it is (`keep`); `policies` says
+    so of single fields.
     """
 
-    def __init__(self, policy: str = LeadImport.Policy.OVERWRITE) -> None:
+    def __init__(
+        self,
+        policy: str = LeadImport.Policy.OVERWRITE,
+        policies: Mapping[str, str] | None = None,
+        *,
+        room: Room | None = None,
+    ) -> None:
         self.drafts: dict[str, Draft] = {}
         self._policy = policy
+        self._policies = policies or {}
+        self._room = room or lead_room()
         self._owners: dict[str, str] = {}  # GHL id -> handle
 
     def read(self, outcomes: Sequence[importing.Row | importing.Rejected]) -> Fates:
@@ -113,6 +153,12 @@ class Planner:
         values: dict[str, Any] = row.values
         handle = values["handle"]
         warnings = row.warnings
+        if handle not in self.drafts and not self._room.take():
+            fates.rejected += 1
+            fates.rows.append("rejected")
+            params = {"limit": self._room.limit}
+            fates.problems.append(Problem(row.line, True, PLAN_FULL, params, row.raw))
+            return
         ghl_id = values.get("ghl_id")
         if ghl_id and self._owners.get(ghl_id, handle) != handle:
             # Two people in our list cannot be one contact of the CRM.
@@ -139,7 +185,7 @@ class Planner:
         news = {
             name: value
             for name, value in values.items()
-            if name != "handle" and known[name] != value and self._may_change(known[name])
+            if name != "handle" and known[name] != value and self._may_change(name, known[name])
         }
         if not news:
             fates.unchanged += 1
@@ -157,10 +203,18 @@ class Planner:
         fates.updated += 1
         fates.rows.append("updated")
 
-    def _may_change(self, known: Any) -> bool:
-        if self._policy == LeadImport.Policy.FILL:
+    def _may_change(self, name: str, known: Any) -> bool:
+        policy = self._policies.get(name, self._policy)
+        if policy == LeadImport.Policy.FILL:
             return known is None or known == ""
-        return self._policy != LeadImport.Policy.KEEP
+        return policy != LeadImport.Policy.KEEP
+
+
+def demand(fates: Fates) -> None:
+    """Raise Refused if the plan had no room for one of the rows."""
+    for problem in fates.problems:
+        if problem.code == PLAN_FULL:
+            raise limits.refusal("max_leads", problem.params["limit"])
 
 
 def write_leads(

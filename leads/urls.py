@@ -24,6 +24,7 @@ urlpatterns = [
     path("<int:pk>/", detail.lead_detail, name="detail"),
     path("<int:pk>/peek/", detail.lead_peek, name="peek"),
     path("<int:pk>/edit/", editing.lead_edit, name="update"),
+    path("<int:pk>/owner/", editing.lead_owner, name="owner"),
     path("<int:pk>/stop/", editing.lead_stop, name="stop"),
     path("<int:pk>/free/", editing.lead_free, name="free"),
     path("views/save/", saved_views.view_save, name="view-save"),

@@ -2,7 +2,8 @@
 
 A score keeps the natural points it was made of (`LeadScore.packed`). Under another configuration
 most of them hold; the few criteria whose rule differs are worked out anew from `LeadFacts`: ranges
-by comparing, keywords by looking only for those that were added or taken away.
+by comparing, keywords by looking only for those that were added or taken away. Where those are
+many, each text is taken apart into its words once (`Words`), however many words are looked for.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from leads.scoring.facts import (
 BIO, NAME, OTHER = "f.bio_words", "f.name_words", "f.other_words"
 NIBBLE: Final = (1 << BITS) - 1
 POINTS_MASK: Final = (1 << BLOCKED_AT) - 1
+# From so many words of one list on, taking texts apart is quicker than a search for each word.
+MANY: Final = 12
 SUM_BITS: Final = 5  # a group's natural points are 0 to 30
 # What each criterion can earn, by the engine.
 LEVELS: Final[dict[str, tuple[int, ...]]] = {
@@ -64,16 +67,18 @@ def rows_under(old: IcpConfig, new: IcpConfig, version_id: int) -> Sql:
     Columns: lead_id; total, band, eligible as stored; `code`, the packed points under `new`; and
     `why`, the reason not to be eligible under `new`, or ''.
     """
-    code = _code(old, new)
-    why = _why(old, new)
+    words = Words()
+    code = _code(old, new, words)
+    why = _why(old, new, words)
+    found = words.join("s.lead_id")
     facts = ""
     if "f." in code.text or "f." in why.text:
         facts = "JOIN leads_leadfacts f ON f.tenant_id = s.tenant_id AND f.lead_id = s.lead_id "
     return Sql(
         f"SELECT s.lead_id, s.total, s.band, s.eligible, {code.text} AS code, {why.text} AS why "
-        f"FROM leads_leadscore s {facts}"
+        f"FROM leads_leadscore s {facts}{found.text}"
         "WHERE s.tenant_id = %s AND s.version_id = %s AND s.packed IS NOT NULL",
-        (*code.params, *why.params, scope.tenant_id(), version_id),
+        (*code.params, *why.params, *found.params, scope.tenant_id(), version_id),
     )
 
 
@@ -137,12 +142,65 @@ def has_any(columns: Sequence[str], patterns: Collection[str]) -> Sql:
     return Sql(f"({' OR '.join(parts)})" if parts else "(1 = 0)", (*needles,) * len(columns))
 
 
+class Words:
+    """Whole words that many patterns look for, found in one pass over the words of the texts.
+
+    `has_any` gives conditions on `h`, which the FROM has by `join`. PostgreSQL alone; elsewhere,
+    and for few patterns, each is looked for in the text.
+    """
+
+    def __init__(self) -> None:
+        self._bits: dict[tuple[tuple[str, ...], frozenset[str]], int] = {}
+
+    def has_any(self, columns: Sequence[str], patterns: Collection[str]) -> Sql:
+        """Whether one of the patterns stands in one of the columns, as `has_any` has it."""
+        whole = frozenset(filter(_is_word, patterns))
+        if connection.vendor != "postgresql" or len(whole) < MANY:
+            return has_any(columns, patterns)
+        bit = 1 << self._bits.setdefault((tuple(columns), whole), len(self._bits))
+        rest = has_any(columns, [pattern for pattern in patterns if pattern not in whole])
+        return Sql(f"(coalesce(h.bits, 0) & {bit} > 0 OR {rest.text})", rest.params)
+
+    def join(self, key: str) -> Sql:
+        """The JOIN that finds all words at once, for the leads of the tenant in scope."""
+        found: dict[str, dict[str, int]] = {}
+        for (columns, whole), place in self._bits.items():
+            for column in columns:
+                bits = found.setdefault(column, {})
+                for pattern in whole:
+                    bits[pattern.strip()] = bits.get(pattern.strip(), 0) | 1 << place
+        if not found:
+            return Sql("")
+        # A pattern stands between spaces and so do the words of a text: they are equal.
+        parts = " UNION ALL ".join(
+            "SELECT t.lead_id, w.bits FROM (SELECT f.lead_id,"
+            f" unnest(string_to_array({column}, ' ')) AS word"
+            " FROM leads_leadfacts f WHERE f.tenant_id = %s) AS t"
+            " JOIN unnest(%s::text[], %s::int[]) AS w(word, bits) ON w.word = t.word"
+            for column in found
+        )
+        tenant = scope.tenant_id()
+        params = [
+            value for bits in found.values() for value in (tenant, list(bits), list(bits.values()))
+        ]
+        return Sql(
+            f"LEFT JOIN (SELECT lead_id, bit_or(bits) AS bits FROM ({parts}) AS hits"
+            f" GROUP BY lead_id) AS h ON h.lead_id = {key} ",
+            tuple(params),
+        )
+
+
+def _is_word(pattern: str) -> bool:
+    """Whether a pattern is one whole word, and neither a phrase nor the beginning of a word."""
+    return pattern.endswith(" ") and len(pattern.split()) == 1 and " " not in pattern[1:-1]
+
+
 # --- Points -------------------------------------------------------------------------------------
 
 
-def _code(old: IcpConfig, new: IcpConfig) -> Sql:
+def _code(old: IcpConfig, new: IcpConfig, words: Words) -> Sql:
     """The points as kept, with those of every rule that differs put in their place."""
-    anew = {name: points for name, rule in _RULES.items() if (points := rule(old, new))}
+    anew = {name: points for name, rule in _RULES.items() if (points := rule(old, new, words))}
     mask = POINTS_MASK
     for name in anew:
         mask &= ~(NIBBLE << BITS * PLACES[name])
@@ -154,21 +212,21 @@ def _code(old: IcpConfig, new: IcpConfig) -> Sql:
     return Sql(f"({text})", tuple(params))
 
 
-def _keywords(name: str, points: int, old: IcpConfig, new: IcpConfig) -> Sql | None:
-    words, columns = KEYWORDS[name]
+def _keywords(name: str, points: int, old: IcpConfig, new: IcpConfig, words: Words) -> Sql | None:
+    of, columns = KEYWORDS[name]
     was = f"s.packed >> {BITS * PLACES[name]} & {NIBBLE} > 0"
-    found = _found_anew(was, _patterns(words(old)), _patterns(words(new)), columns)
+    found = _found_anew(was, _patterns(of(old)), _patterns(of(new)), columns, words)
     return found and Sql(f"CASE WHEN {found.text} THEN {points} ELSE 0 END", found.params)
 
 
 def _found_anew(
-    was: str, old: frozenset[str], new: frozenset[str], columns: Sequence[str]
+    was: str, old: frozenset[str], new: frozenset[str], columns: Sequence[str], words: Words
 ) -> Sql | None:
     """Whether one of `new` is found, given that `was` says it of `old`; None if they are equal."""
     added, gone = new - old, old - new
     if not (added or gone):
         return None
-    lost, any_new, any_added = (has_any(columns, some) for some in (gone, new, added))
+    lost, any_new, any_added = (words.has_any(columns, some) for some in (gone, new, added))
     if not gone:
         stays = Sql("(1 = 1)")
     elif len(gone) < len(new):
@@ -186,7 +244,7 @@ def _patterns(words: Iterable[str]) -> frozenset[str]:
     return frozenset(map(pattern_of, words))
 
 
-def _followers(old: IcpConfig, new: IcpConfig) -> Sql | None:
+def _followers(old: IcpConfig, new: IcpConfig, _words: Words) -> Sql | None:
     if old.followers == new.followers:
         return None
     limits = new.followers
@@ -197,7 +255,7 @@ def _followers(old: IcpConfig, new: IcpConfig) -> Sql | None:
     )
 
 
-def _engagement(old: IcpConfig, new: IcpConfig) -> Sql | None:
+def _engagement(old: IcpConfig, new: IcpConfig, _words: Words) -> Sql | None:
     if old.engagement == new.engagement:
         return None
     return Sql(
@@ -207,7 +265,7 @@ def _engagement(old: IcpConfig, new: IcpConfig) -> Sql | None:
     )
 
 
-_RULES: Final[dict[str, Callable[[IcpConfig, IcpConfig], Sql | None]]] = {
+_RULES: Final[dict[str, Callable[[IcpConfig, IcpConfig, Words], Sql | None]]] = {
     "decision_maker": partial(_keywords, "decision_maker", 10),
     "business_word": partial(_keywords, "business_word", 5),
     "location": partial(_keywords, "location", 5),
@@ -220,7 +278,7 @@ _RULES: Final[dict[str, Callable[[IcpConfig, IcpConfig], Sql | None]]] = {
 # --- Eligibility --------------------------------------------------------------------------------
 
 
-def _why(old: IcpConfig, new: IcpConfig) -> Sql:
+def _why(old: IcpConfig, new: IcpConfig, looked_for: Words) -> Sql:
     if (old.gates, old.blocklist) == (new.gates, new.blocklist):
         return Sql("s.reason")
     cases: list[Sql] = []
@@ -230,7 +288,8 @@ def _why(old: IcpConfig, new: IcpConfig) -> Sql:
     was = f"s.packed >> {BLOCKED_AT} = 1"
     words, columns = KEYWORDS["blocked"]
     if words(new):
-        found = _found_anew(was, _patterns(words(old)), _patterns(words(new)), columns) or Sql(was)
+        before, after = _patterns(words(old)), _patterns(words(new))
+        found = _found_anew(was, before, after, columns, looked_for) or Sql(was)
         cases.append(Sql(f"{found.text} THEN 'blocked_word'", found.params))
     gates = new.gates
     if gates.skip_private:

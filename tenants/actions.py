@@ -9,11 +9,11 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from agenticos.errors import Refused
-from tenants import audit
+from tenants import audit, limits
 from tenants.models import Membership, Tenant, User
 from tenants.roles import Role
 
-EDITABLE = ("name", "time_zone", "language", "contact_gap_days")
+EDITABLE = ("name", "time_zone", "language", "contact_gap_days", "require_mfa")
 
 
 @transaction.atomic
@@ -30,7 +30,67 @@ def edit_tenant(tenant: Tenant, values: dict[str, Any], *, by: User | None, now:
     if changed:
         row.save(update_fields=changed)
         audit.record(row, "tenant.edited", by=by, fields=changed)
+    if "time_zone" in changed:
+        forget_day_usage(row)
     return bool(changed)
+
+
+@transaction.atomic
+def edit_plan(
+    tenant: Tenant, values: dict[str, Any], *, by: User | None, now: datetime, **data: Any
+) -> list[str]:
+    """Change what the tenant has bought, any of `limits.FIELDS`; return what was different.
+
+    A limit below what is there takes nothing away: it only lets nothing be added. `campaigns.plan`
+    has the whole of it, accounts that wait for a new day included.
+    """
+    row = Tenant.objects.select_for_update().get(pk=tenant.pk)
+    before = {
+        name: getattr(row, name)
+        for name in limits.FIELDS
+        if name in values and values[name] != getattr(row, name)
+    }
+    for name in before:
+        setattr(row, name, values[name])
+        setattr(tenant, name, values[name])
+    if before:
+        row.save(update_fields=list(before))
+        after = {name: values[name] for name in before}
+        audit.record(row, "tenant.plan_changed", by=by, before=before, after=after, **data)
+    if "max_messages_day" in before:
+        forget_day_usage(row)
+    return list(before)
+
+
+@transaction.atomic
+def suspend(tenant: Tenant, *, by: User | None, now: datetime, **data: Any) -> None:
+    """Shut the tenant out: its people and programs get no page, and nothing of it is sent.
+
+    Raises Refused when it is suspended already.
+    """
+    row = Tenant.objects.select_for_update().get(pk=tenant.pk)
+    if row.suspended_at is not None:
+        raise Refused(_("This workspace is suspended already."), code="wrong_state")
+    row.suspended_at = tenant.suspended_at = now
+    row.save(update_fields=["suspended_at"])
+    audit.record(row, "tenant.suspended", by=by, **data)
+
+
+@transaction.atomic
+def unsuspend(tenant: Tenant, *, by: User | None, now: datetime, **data: Any) -> None:
+    """Let the tenant in again. Raises Refused when it is not suspended."""
+    row = Tenant.objects.select_for_update().get(pk=tenant.pk)
+    if row.suspended_at is None:
+        raise Refused(_("This workspace is not suspended."), code="wrong_state")
+    row.suspended_at = tenant.suspended_at = None
+    row.save(update_fields=["suspended_at"])
+    audit.record(row, "tenant.unsuspended", by=by, **data)
+
+
+def forget_day_usage(tenant: Tenant) -> None:
+    """Let what is used of the day's caps be counted anew: other caps, or another day."""
+    tenant.day_usage.all().delete()
+    tenant.campaign_usage.all().delete()
 
 
 @transaction.atomic
@@ -56,7 +116,10 @@ def remove_member(membership: Membership, *, by: User | None, now: datetime) -> 
     """
     row = _locked(membership)
     _keep_an_owner(row)
-    audit.record(row, "membership.removed", by=by, person=row.user_id, role=row.role)
+    keys = row.api_keys.filter(revoked_at=None).count()
+    audit.record(
+        row, "membership.removed", by=by, person=row.user_id, role=row.role, keys_revoked=keys
+    )
     row.delete()
 
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
 from django.contrib.auth.models import Group
+from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from tenants import audit
-from tenants.models import Membership, Tenant, User
+from tenants import actions, audit, limits
+from tenants.admin_tools import ToolsAdmin
+from tenants.models import Membership, Tenant, User, vouch_for_address
 
 if TYPE_CHECKING:
-    ModelAdmin = admin.ModelAdmin[Any]
+    ModelForm = forms.ModelForm[Any]
     TabularInline = admin.TabularInline[Any, Any]
     BaseUserAdmin = DjangoUserAdmin[Any]
 else:  # generic to the type checker alone
-    ModelAdmin, TabularInline = admin.ModelAdmin, admin.TabularInline
+    ModelForm, TabularInline = forms.ModelForm, admin.TabularInline
     BaseUserAdmin = DjangoUserAdmin
 
 admin.site.site_header = _("AgenticOS administration")
@@ -29,7 +34,7 @@ admin.site.index_title = _("Set-up")
 admin.site.unregister(Group)
 
 
-class AuditedAdmin(ModelAdmin):
+class AuditedAdmin(ToolsAdmin):
     """Writes each change of a tenant's row to its audit trail, with names of fields only."""
 
     audit_name = ""
@@ -53,56 +58,122 @@ class AuditedAdmin(ModelAdmin):
             self.note(request, obj, "deleted")
         super().delete_queryset(request, queryset)
 
-    def note(self, request: HttpRequest, obj: Any, verb: str, **data: Any) -> None:
-        staff = cast(User, request.user)
-        audit.record(obj, f"{self.audit_name}.{verb}", by=staff, by_staff=True, **data)
+    def note(
+        self, request: HttpRequest, obj: Any, verb: str, *, name: str = "", **data: Any
+    ) -> None:
+        action = f"{name or self.audit_name}.{verb}"
+        audit.record(obj, action, by=self.by(request), by_staff=True, **data)
+
+
+class MembershipForm(ModelForm):
+    """A member. Who it is cannot be changed: that would be another member."""
+
+    class Meta:
+        model = Membership
+        fields = ("user", "role")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["user"].disabled = self.instance.pk is not None
 
 
 class MembershipInline(TabularInline):
     model = Membership
+    form = MembershipForm
     extra = 0
     autocomplete_fields = ("user",)
     fields = ("user", "role")
 
 
+class StandingFilter(admin.SimpleListFilter):
+    """Active, stopped by a person, or suspended."""
+
+    title = _("state")
+    parameter_name = "state"
+    KINDS: ClassVar[dict[str, Q]] = {
+        "active": Q(suspended_at=None, stopped_at=None),
+        "stopped": Q(suspended_at=None, stopped_at__isnull=False),
+        "suspended": Q(suspended_at__isnull=False),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return list(STANDINGS.items())
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(self.KINDS.get(self.value() or "", Q()))
+
+
+STANDINGS = {
+    "active": _("active"), "stopped": _("sending stopped"), "suspended": _("suspended"),
+}  # fmt: skip
+
+
 @admin.register(Tenant)
 class TenantAdmin(AuditedAdmin):
+    """A tenant and its members; `campaigns.admin_tenants` adds what higher apps know of it."""
+
     audit_name = "tenant"
-    list_display = ("name", "slug", "language", "time_zone", "stopped_at", "suspended_at")
-    search_fields = ("name", "slug")
-    list_filter = ("language",)
-    fields = (
-        "name", "slug", "language", "time_zone", "contact_gap_days", "suspended_at",
-        "stopped_at", "created_at",
-    )  # fmt: skip
-    readonly_fields = ("stopped_at", "created_at")
+    list_display: Any = ("name", "slug", "plan", "language", "standing", "members")
+    search_fields = ("name", "slug", "plan")
+    list_filter = (StandingFilter, "language", "plan")
+    fieldsets: ClassVar[Any] = (
+        (None, {"fields": ("name", "slug", "language", "time_zone", "contact_gap_days")}),
+        (
+            _("Plan"),
+            {
+                "fields": limits.FIELDS,
+                "description": _(
+                    "Empty is no limit. A limit below what is there takes nothing away: it only "
+                    "lets nothing be added."
+                ),
+            },
+        ),
+        (_("State"), {"fields": ("standing", "stopped_at", "suspended_at", "created_at")}),
+    )
+    readonly_fields: ClassVar[Any] = ("standing", "stopped_at", "suspended_at", "created_at")
     prepopulated_fields = {"slug": ("name",)}
     inlines: ClassVar[tuple[type[Any], ...]] = (MembershipInline,)  # higher apps add theirs
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        members = Membership.objects.filter(tenant=OuterRef("pk")).order_by().values("tenant")
+        counted = Subquery(members.values(n=Count("pk")))
+        return super().get_queryset(request).annotate(n_members=Coalesce(counted, 0))
+
+    @admin.display(description=_("state"))
+    def standing(self, obj: Tenant) -> str:
+        kind = "suspended" if obj.suspended_at else "stopped" if obj.stopped_at else "active"
+        return str(STANDINGS[kind])
+
+    @admin.display(description=_("members"), ordering="n_members")
+    def members(self, obj: Any) -> int:
+        return int(obj.n_members)
+
+    def get_prepopulated_fields(self, request: HttpRequest, obj: Any = None) -> dict[str, Any]:
+        # An address that people know does not follow the name.
+        return {} if obj else self.prepopulated_fields
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Deleting a tenant erases people's data and its keys: that has its own, slower way.
         return False
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
-        super().save_formset(request, form, formset, change)
-        for member, fields in formset.changed_objects:
-            self._membership(request, member, "edited", sorted(fields))
+        if formset.model is not Membership:
+            super().save_formset(request, form, formset, change)
+            return
+        by, now = self.by(request), timezone.now()
+        formset.save(commit=False)
+        # First who comes, so that an owner may be replaced in one go.
         for member in formset.new_objects:
-            self._membership(request, member, "created", ["user", "role"])
+            member.save()
+            self.note(
+                request, member, "created", name="membership", person=member.user_id,
+                role=member.role,
+            )  # fmt: skip
+        for member, _fields in formset.changed_objects:
+            stored = Membership.objects.get(pk=member.pk)
+            actions.change_role(stored, member.role, by=by, now=now)
         for member in formset.deleted_objects:
-            self._membership(request, member, "deleted", [])
-
-    def _membership(self, request: HttpRequest, row: Any, verb: str, fields: list[str]) -> None:
-        data = {"role": row.role} if isinstance(row, Membership) else {}
-        audit.record(
-            row.tenant,
-            f"{row._meta.model_name}.{verb}",
-            by=cast(User, request.user),
-            by_staff=True,
-            fields=fields,
-            person=getattr(row, "user_id", None),
-            **data,
-        )
+            actions.remove_member(member, by=by, now=now)
 
 
 class NewUserForm(AdminUserCreationForm):
@@ -130,4 +201,12 @@ class UserAdmin(BaseUserAdmin):
         (_("Times"), {"fields": ("last_login", "date_joined")}),
     )
     readonly_fields = ("last_login", "date_joined")
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Staff vouch for the address that they enter."""
+        obj.email = obj.email.lower()
+        super().save_model(request, obj, form, change)
+        if not change or "email" in form.changed_data:
+            vouch_for_address(obj)
+
     add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
 
 from tenants import notifications
 from tenants.models import AuditEntry, User
+
+logger = logging.getLogger(__name__)
 
 
 def record(obj: models.Model, action: str, *, by: User | None, **data: Any) -> None:
@@ -29,3 +32,5 @@ def record(obj: models.Model, action: str, *, by: User | None, **data: Any) -> N
         data=data,
     )
     notifications.heard(obj, action, by=by, at=at, data=data)
+    line = {"object": obj._meta.model_name, "object_id": obj.pk, "user": by.pk if by else None}
+    transaction.on_commit(lambda: logger.info(action, extra=line), robust=True)

@@ -48,6 +48,7 @@ PLACES = (
     Place(_("Integrations"), "integrations:list", "plug-connected", "n", "connections.view"),
     Place(_("Notifications"), "notifications:list", "bell", "b", menu="bell"),
     Place(_("Team"), "team:list", "users-group", "m", menu="tenant"),
+    Place(_("API keys"), "keys:list", "key", "k", "keys.manage", menu="tenant"),
     Place(_("Settings"), "settings:settings", "settings", "s", menu="tenant"),
 )
 

@@ -86,6 +86,21 @@ def unwrap_data_key(tenant_id: int, wrapped: bytes) -> bytes:
     return _open(master, sealed, f"dek:{tenant_id}")
 
 
+def seal_with_master(context: str, plain: str) -> bytes:
+    """Encrypt what belongs to no tenant, with the newest master key; `reveal_with_master` opens."""
+    name, master = next(iter(master_keys().items()))
+    return name.encode() + b":" + _seal(master, plain.encode(), context)
+
+
+def reveal_with_master(context: str, sealed: bytes) -> str:
+    """Decrypt what `seal_with_master` made for the same context. Raises CannotOpen."""
+    name, _, rest = sealed.partition(b":")
+    master = master_keys().get(name.decode(errors="replace"))
+    if master is None:
+        raise CannotOpen("The master key of a stored secret is not in CREDENTIAL_KEYS.")
+    return _open(master, rest, context).decode()
+
+
 @transaction.atomic
 def _data_key(tenant_id: int) -> bytes:
     """The tenant's data key, made at first use."""

@@ -1,4 +1,4 @@
-"""What may come in: the settings of a tenant."""
+"""What may come in: the settings of a tenant, an invitation, a new person."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import zoneinfo
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.contrib.auth import password_validation
 from django.core.validators import MaxValueValidator
+from django.utils.translation import gettext_lazy as _
 
 from tenants.actions import EDITABLE
-from tenants.models import Tenant
+from tenants.models import Tenant, User
+from tenants.roles import Role
 
 if TYPE_CHECKING:
     ModelForm = forms.ModelForm[Tenant]
@@ -26,7 +29,9 @@ class TenantForm(ModelForm):
         model = Tenant
         fields = EDITABLE
 
-    def __init__(self, *args: Any, read_only: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, read_only: bool = False, is_owner: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         zones = sorted(zoneinfo.available_timezones())
         self.fields["time_zone"].widget = forms.Select(choices=[(name, name) for name in zones])
@@ -35,3 +40,38 @@ class TenantForm(ModelForm):
         gap.widget.attrs |= {"min": 0, "max": GAP_DAYS_MOST}
         for field in self.fields.values():
             field.disabled = read_only
+        # Who may not manage members may not shut them out either.
+        self.fields["require_mfa"].disabled = not is_owner
+
+
+class InvitationForm(forms.Form):
+    """Whom, and as what."""
+
+    email = forms.EmailField(label=_("E-mail"), max_length=254)
+    role = forms.ChoiceField(label=_("Role"), choices=Role.choices, initial=Role.VIEWER)
+
+
+class NewPersonForm(forms.Form):
+    """Who accepts an invitation without having an account."""
+
+    name = forms.CharField(
+        label=_("Your name"),
+        max_length=120,
+        widget=forms.TextInput(attrs={"autocomplete": "name"}),
+    )
+    password = forms.CharField(
+        label=_("Password"),
+        strip=False,
+        help_text=_("12 characters or more; a sentence is fine."),
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+
+    def __init__(self, *args: Any, email: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.email = email
+
+    def clean_password(self) -> str:
+        password: str = self.cleaned_data["password"]
+        user = User(email=self.email, name=self.cleaned_data.get("name", ""))
+        password_validation.validate_password(password, user)
+        return password

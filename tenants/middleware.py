@@ -16,9 +16,11 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render, resolve_url
 from django.utils import timezone, translation
 from django_htmx.http import HttpResponseClientRedirect
+from structlog.contextvars import bind_contextvars
 
-from agenticos import limits, scope
+from agenticos import scope, timeouts
 from agenticos.errors import Refused
+from tenants import events, second_factor
 from tenants.error_pages import error_page
 from tenants.http import language_of
 from tenants.models import Membership
@@ -37,7 +39,7 @@ class ScopeMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        with scope.as_nobody(), limits.within(limits.PAGE):
+        with scope.as_nobody(), timeouts.within(timeouts.PAGE):
             return self.get_response(request)
 
 
@@ -81,6 +83,8 @@ class TenantMiddleware:
         match = request.resolver_match
         if match is not None and "admin" in match.app_names and request.user.is_authenticated:
             if request.user.is_staff:
+                if second_factor.staff_lacks_it(request.user):
+                    return second_factor.lead_to_set_up(request)
                 with scope.as_system("admin"):
                     return _rendered(view(request, *args, **kwargs))
             return None
@@ -94,11 +98,16 @@ class TenantMiddleware:
                 .first()
             )
         if membership is None:
+            events.note("tenant.mismatch", request)
             raise Http404
         request.membership = membership  # type: ignore[attr-defined]
         request.tenant = membership.tenant  # type: ignore[attr-defined]
+        bind_contextvars(user=membership.user_id)
         if membership.tenant.suspended_at:
+            events.note("authz.denied", request, reason="suspended")
             return render(request, "errors/suspended.html", status=403)
+        if second_factor.is_missing(membership):
+            return second_factor.lead_to_set_up(request)
         with (
             scope.as_tenant(membership.tenant),
             timezone.override(zoneinfo.ZoneInfo(membership.tenant.time_zone)),

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import zoneinfo
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
-from django.db import models
+from django.db import models, transaction
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from tenants.limits import Limited, living_keys
 from tenants.owned import TenantOwned
 from tenants.roles import Role
+
+INVITATION_LASTS = timedelta(days=7)
 
 
 def check_time_zone(name: str) -> None:
@@ -23,14 +27,29 @@ def check_time_zone(name: str) -> None:
         raise ValidationError(_("This is not an IANA time zone, such as America/Sao_Paulo."))
 
 
+def vouch_for_address(user: User) -> None:
+    """Make the person's e-mail their one verified log-in address, in allauth's table too."""
+    from allauth.account.models import EmailAddress  # not before the apps are loaded
+
+    EmailAddress.objects.filter(user=user).exclude(email=user.email).delete()
+    EmailAddress.objects.update_or_create(
+        user=user, email=user.email, defaults={"verified": True, "primary": True}
+    )
+
+
 class UserManager(BaseUserManager["User"]):
     """Makes people, who log in by e-mail."""
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
-        """Create a person; without a password they cannot log in until they set one."""
+        """Create a person; without a password they cannot log in until they set one.
+
+        Who creates them vouches for the address: it counts as verified.
+        """
         user = self.model(email=self.normalize_email(email).lower(), **fields)
         user.set_password(password)
-        user.save(using=self._db)
+        with transaction.atomic(using=self._db):
+            user.save(using=self._db)
+            vouch_for_address(user)
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
@@ -99,11 +118,34 @@ class Tenant(models.Model):
             "A person gets at most one first message in this many days. 0 switches it off."
         ),
     )
+    require_mfa = models.BooleanField(
+        _("second factor for everybody"),
+        default=False,
+        db_default=False,  # code of before this column goes on writing tenants while it is added
+        help_text=_(
+            "Every member needs an authenticator app or a passkey. Who has none is led to set one "
+            "up, and sees nothing before."
+        ),
+    )
     # The tenant stop: set, nothing leaves for any of the tenant's campaigns.
     stopped_at = models.DateTimeField(
         _("sending stopped at"), null=True, blank=True, editable=False
     )
     suspended_at = models.DateTimeField(_("suspended at"), null=True, blank=True)
+    # What the client has bought: a name for people, and limits that hold. Empty: no limit.
+    plan = models.CharField(_("plan"), max_length=40, blank=True)
+    max_members = models.PositiveIntegerField(_("members, at most"), null=True, blank=True)
+    max_accounts = models.PositiveIntegerField(
+        _("sending accounts, at most"), null=True, blank=True
+    )
+    max_leads = models.PositiveIntegerField(_("leads, at most"), null=True, blank=True)
+    max_api_keys = models.PositiveIntegerField(_("API keys, at most"), null=True, blank=True)
+    max_messages_day = models.PositiveIntegerField(
+        _("messages a day, at most"),
+        null=True,
+        blank=True,
+        help_text=_("Of all accounts together, in a day of the workspace's time zone."),
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     # The tenant's data key, wrapped by a master key (tenants/crypto.py). Deleting it erases
     # every credential of the tenant for good.
@@ -125,8 +167,10 @@ class Tenant(models.Model):
         return zoneinfo.ZoneInfo(self.time_zone)
 
 
-class Membership(TenantOwned):
+class Membership(Limited, TenantOwned):
     """A person's role in a tenant."""
+
+    plan_limit = "max_members"
 
     tenant = models.ForeignKey(
         Tenant, on_delete=models.CASCADE, related_name="memberships", db_index=False
@@ -147,8 +191,67 @@ class Membership(TenantOwned):
         return f"{self.user} · {self.get_role_display()}"
 
 
-class ApiKey(TenantOwned):
+class Invitation(TenantOwned):
+    """That somebody may join the tenant, in a role; for 7 days, and once.
+
+    The link in the mail names the row and its `nonce`. Sending it again makes a new nonce, so the
+    older link dies; withdrawing deletes the row.
+    """
+
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.CASCADE, related_name="invitations", db_index=False
+    )
+    email = models.EmailField(_("e-mail"))
+    role = models.CharField(_("role"), max_length=10, choices=Role.choices, default=Role.VIEWER)
+    nonce = models.CharField(max_length=32, editable=False)
+    # SET_NULL: the invitation outlives the account of who sent it.
+    invited_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField()
+    sent_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = _("invitation")
+        verbose_name_plural = _("invitations")
+        constraints = [
+            *TenantOwned.Meta.constraints,
+            # One that waits per person; those that were accepted stay as history.
+            models.UniqueConstraint(
+                fields=["tenant", "email"],
+                condition=models.Q(accepted_at=None),
+                name="invitation_waits_once",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.email} · {self.get_role_display()}"
+
+    @property
+    def expires_at(self) -> datetime:
+        return self.sent_at + INVITATION_LASTS
+
+
+class Attempt(models.Model):
+    """How often something was tried lately, by key (tenants/attempts.py). Of no tenant."""
+
+    key = models.CharField(max_length=80, unique=True)
+    # Seconds since 1970: when the last try that was let through will have been paid for.
+    free_at = models.FloatField()
+
+    class Meta:
+        verbose_name = _("attempt")
+        verbose_name_plural = _("attempts")
+        # What is long past goes.
+        indexes = [models.Index(fields=["free_at"], name="attempt_age")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class ApiKey(Limited, TenantOwned):
     """A program's key to one tenant's API. The secret is shown once and kept as a hash."""
+
+    plan_limit = "max_api_keys"
 
     tenant = models.ForeignKey(
         Tenant, on_delete=models.CASCADE, related_name="api_keys", db_index=False
@@ -163,17 +266,31 @@ class ApiKey(TenantOwned):
     expires_at = models.DateTimeField()
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    # Since when another key has its name: it was rotated, or a new one was made after its end.
+    replaced_at = models.DateTimeField(null=True, blank=True)
 
     class Meta(TenantOwned.Meta):
         verbose_name = _("API key")
         verbose_name_plural = _("API keys")
         constraints = [
             *TenantOwned.Meta.constraints,
-            models.UniqueConstraint(fields=["tenant", "name"], name="api_key_name"),
+            models.UniqueConstraint(
+                fields=["tenant", "name"],
+                condition=models.Q(revoked_at=None, replaced_at=None),
+                name="api_key_name_in_use",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.name} …{self.last_four}"
+
+    def is_in_force(self, now: datetime) -> bool:
+        """Whether it opens the door, as far as the key itself goes."""
+        return self.revoked_at is None and self.expires_at > now
+
+    @classmethod
+    def counted(cls, tenant_id: int) -> int:
+        return living_keys(cls.objects.filter(tenant=tenant_id)).count()
 
 
 class IdempotencyRecord(TenantOwned):

@@ -35,6 +35,7 @@ ACTIONS: dict[str, frozenset[Role]] = {
     "campaigns.resume": _MANAGERS,
     "messages.view_text": _REVIEWERS,
     "messages.resolve": _OPERATORS,
+    "messages.test": _OPERATORS,  # to the recipient that a manager has set, to nobody else
     "leads.view": _EVERYBODY,
     "leads.edit": _OPERATORS,
     "leads.import": _OPERATORS,
@@ -49,6 +50,8 @@ ACTIONS: dict[str, frozenset[Role]] = {
     "sync.retry": _MANAGERS,
     "connections.manage": _OWNER,
     "members.manage": _OWNER,
+    "keys.manage": _MANAGERS,  # one's own
+    "keys.oversee": _OWNER,  # see and revoke what others made
     "audit.view": _MANAGERS,
 }
 

@@ -11,10 +11,10 @@ from rest_framework.response import Response
 
 from agenticos.api.base import ApiView, one, operation
 from agenticos.api.shapes import PageQuery, Strict, page_of
-from campaigns import actions, ledger
-from campaigns.codes import sentence
+from campaigns import actions, daycaps, ledger, pacing
+from campaigns.codes import Code, sentence
 from campaigns.facts import account_facts
-from campaigns.gates import Facts, gate
+from campaigns.gates import ALLOW, Decision, Facts, Verdict, gate
 from campaigns.models import SendingAccount
 from campaigns.status import iso
 
@@ -45,7 +45,11 @@ class CapacitySerializer(serializers.Serializer[Any]):
     used_day = serializers.IntegerField(help_text="In its own time zone's day.")
     hour_cap = serializers.IntegerField()
     used_hour = serializers.IntegerField()
-    room = serializers.IntegerField(help_text="What both caps still allow now.")
+    plan_day_cap = serializers.IntegerField(
+        allow_null=True, help_text="Of all accounts together, in the workspace's day; null: none."
+    )
+    used_plan_day = serializers.IntegerField(allow_null=True)
+    room = serializers.IntegerField(help_text="What all these caps still allow now.")
     binding = serializers.CharField(help_text="Why it may not send now: a code, or empty.")
     reason = serializers.CharField()
     until = serializers.DateTimeField(allow_null=True)
@@ -91,7 +95,7 @@ class AccountCapacity(AccountsView):
         summary="Read what an account may still send",
         example={
             "account_id": 3, "day_cap": 50, "used_day": 50, "hour_cap": 10, "used_hour": 4,
-            "room": 0, "binding": "account_daily_cap",
+            "plan_day_cap": 120, "used_plan_day": 71, "room": 0, "binding": "account_daily_cap",
             "reason": "The account has sent all that its daily cap allows.",
             "until": "2026-03-05T03:00:00+00:00",
         },
@@ -101,6 +105,11 @@ class AccountCapacity(AccountsView):
         used = ledger.used_by([pk], self.tenant, {pk: account}, now)[pk]
         facts = account_facts(account, self.tenant, *used)
         decision = gate(Facts(account=facts), now)
+        plan = daycaps.in_force(self.tenant, (), now).tenant
+        if decision is ALLOW and plan and not plan.room:
+            decision = Decision(
+                Verdict.WAIT, Code.TENANT_CAP, pacing.next_day(now, self.tenant.zone)
+            )
         code = str(decision.code or "")
         return Response(
             {
@@ -109,7 +118,9 @@ class AccountCapacity(AccountsView):
                 "used_day": used[0],
                 "hour_cap": account.hour_cap,
                 "used_hour": used[1],
-                "room": facts.room,
+                "plan_day_cap": plan.cap if plan else None,
+                "used_plan_day": plan.used if plan else None,
+                "room": min(facts.room, plan.room) if plan else facts.room,
                 "binding": code,
                 "reason": account.why or (sentence(code) if code else ""),
                 "until": iso(decision.until),

@@ -7,11 +7,13 @@ read off the same line.
 
 from __future__ import annotations
 
+import logging
 import uuid
 import zoneinfo
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from django.db.models import Model, QuerySet
@@ -27,9 +29,10 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from structlog.contextvars import bind_contextvars
 
-from agenticos import paging, scope
-from agenticos.api import idempotency, parsing
+from agenticos import limits, paging, scope
+from agenticos.api import idempotency, limiting, parsing
 from agenticos.api.problems import Problem, bad_cursor
 from agenticos.api.shapes import PageQuery, ProblemSerializer
 from tenants.authentication import SCOPES, Caller, NoEntry, caller_of
@@ -38,6 +41,7 @@ from tenants.roles import ACTIONS, can
 
 M = TypeVar("M", bound=Model)
 V = TypeVar("V", bound=Callable[..., Response])
+logger = logging.getLogger(__name__)
 REPEATABLE = ("POST", "PATCH", "PUT")
 ID_MAX = 2**63 - 1
 
@@ -46,10 +50,7 @@ class KeyAuthentication(BaseAuthentication):
     """`Authorization: Bearer aos_…`. Cookies open nothing here, so there is no CSRF either."""
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
-        caller = caller_of(request.headers.get("Authorization", ""), timezone.now())
-        if caller.key.tenant.suspended_at:
-            raise Problem(403, "tenant_suspended", _("This workspace is suspended."))
-        return caller, None
+        return caller_of(request.headers.get("Authorization", ""), timezone.now()), None
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="AgenticOS"'
@@ -74,9 +75,9 @@ class OnlyJSON(BaseContentNegotiation):
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """What a method takes: a scope of the key, and a right of its creator's role."""
+    """What a method takes: a scope of the key, or any key, and a right of its creator's role."""
 
-    scope: str
+    scope: str | None
     action: str
 
 
@@ -90,11 +91,12 @@ _PROBLEMS = {
     409: "Not possible now; `code` says why.",
     415: "The body is not of the right media type.",
     422: "The Idempotency-Key was sent before with another request.",
+    429: "Too many calls; `Retry-After` says when to come back.",
 }
 
 
 def operation(
-    needs: str,
+    needs: str | None,
     action: str,
     *,
     summary: str,
@@ -107,21 +109,23 @@ def operation(
     example: Any = None,
     sent: Any = None,
     tag: str,
+    once: bool = True,
 ) -> Callable[[V], V]:
     """Mark a view's method with the right it takes, and describe it for the document.
 
     `body` and `answer` are serializers, `sent` and `example` what they may look like, `also` other
-    answers by status.
+    answers by status. `needs` None: any key will do. `once` False: an answer that must not be
+    stored, so Idempotency-Key means nothing.
     """
-    if needs not in SCOPES or action not in ACTIONS:
+    if needs not in (*SCOPES, None) or action not in ACTIONS:
         raise KeyError(needs, action)
 
     def decorate(method: V) -> V:
         verb = method.__name__.upper()
-        repeatable = verb in REPEATABLE
-        wrong = [400, 401, 403, 404]
-        if repeatable:
-            wrong += [409, 415, 422]
+        repeatable = once and verb in REPEATABLE
+        wrong = [400, 401, 403, 404, 429]
+        if verb in REPEATABLE:
+            wrong += [409, 415, 422] if repeatable else [415]
         if verb == "DELETE":
             wrong += [409]
         problem = {
@@ -153,10 +157,12 @@ def operation(
                 )
             )
         method.right = Right(needs, action)  # type: ignore[attr-defined]
+        method.repeatable = repeatable  # type: ignore[attr-defined]
+        takes = f"Takes the scope `{needs}`." if needs else "Takes any key, whatever its scopes."
         documented: V = extend_schema(
             operation_id=method.__qualname__.replace(".", "_"),
             summary=summary,
-            description=f"{text}\n\nTakes the scope `{needs}`.".strip(),
+            description=f"{text}\n\n{takes}".strip(),
             request=body,
             responses={status: answer, **(also or {}), **problem},
             parameters=parameters,
@@ -186,6 +192,7 @@ class ApiView(APIView):
     request_id: str
     caller: Caller
     tenant: Tenant
+    standing: limits.Decision | None = None  # how the caller's limit stands
 
     @property
     def by(self) -> User:
@@ -194,7 +201,7 @@ class ApiView(APIView):
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """REST framework's, with the scope around it, the repeats, and the answer rendered."""
-        self.request_id = uuid.uuid4().hex
+        self.request_id = getattr(request, "request_id", "") or uuid.uuid4().hex
         with ExitStack() as stack:
             self._entered = stack
             wrapped = self.initialize_request(request, *args, **kwargs)
@@ -203,7 +210,9 @@ class ApiView(APIView):
             try:
                 self.initial(wrapped, *args, **kwargs)
                 handler = getattr(self, (wrapped.method or "").lower())
-                response = self._answer(wrapped, lambda: handler(wrapped, *args, **kwargs))
+                work = partial(handler, wrapped, *args, **kwargs)
+                once = getattr(handler, "repeatable", False)
+                response = self._answer(wrapped, work) if once else work()
             except Exception as error:
                 response = self.handle_exception(error)
             self.response = self.finalize_response(wrapped, response, *args, **kwargs)
@@ -211,6 +220,9 @@ class ApiView(APIView):
                 self.response.render()
             self.response.headers["Content-Language"] = translation.get_language() or "en"
         self.response.headers["X-Request-Id"] = self.request_id
+        if self.standing is not None:
+            for name, value in limiting.headers(self.standing).items():
+                self.response.headers[name] = value
         self.response.headers["Cache-Control"] = "no-store"
         return self.response
 
@@ -220,11 +232,11 @@ class ApiView(APIView):
         request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(
             request
         )
-        self.perform_authentication(request)
-        caller: Any = request.user
-        if not isinstance(caller, Caller):
-            raise NoEntry("not_authenticated", _("Send “Authorization: Bearer aos_…” with a key."))
-        self.caller, self.tenant = caller, caller.key.tenant
+        self.caller = self._let_in(request)
+        self.tenant = self.caller.key.tenant
+        bind_contextvars(
+            tenant=self.tenant.pk, key=self.caller.pk, user=self.caller.membership.user_id
+        )
         self._entered.enter_context(scope.as_tenant(self.tenant))
         self._entered.enter_context(timezone.override(zoneinfo.ZoneInfo(self.tenant.time_zone)))
         self._entered.enter_context(translation.override(self._language(request)))
@@ -235,9 +247,36 @@ class ApiView(APIView):
         right = getattr(handler, "right", None)
         if right is None:
             self.http_method_not_allowed(request)
-        elif not caller.may(right.scope, right.action):
-            code, sentence = caller.refusal(right.scope, right.action)
+        elif not self.caller.may(right.scope, right.action):
+            code, sentence = self.caller.refusal(right.scope, right.action)
             raise Problem(403, code, sentence)
+
+    def _let_in(self, request: Request) -> Caller:
+        """Who calls, counted. Raises NoEntry, or Problem for one who comes too often.
+
+        Before anything else happens, and on a connection of the limiter's own: no transaction of
+        the call holds what others are counted in.
+        """
+        try:
+            self.perform_authentication(request)
+        except NoEntry as error:
+            self.standing = limiting.count_stranger(request._request)
+            if not self.standing.allowed:
+                raise limiting.too_many(self.standing) from error
+            logger.warning(
+                "auth.key_refused code=%s key=%s request_id=%s",
+                *(error.code, error.key_id, self.request_id),
+            )
+            raise
+        caller: Any = request.user
+        if not isinstance(caller, Caller):
+            raise TypeError(caller)  # a view without KeyAuthentication
+        self.standing = limiting.count_caller(caller)
+        if not self.standing.allowed:
+            raise limiting.too_many(self.standing)
+        if caller.key.tenant.suspended_at:
+            raise Problem(403, "tenant_suspended", _("This workspace is suspended."))
+        return caller
 
     def _language(self, request: Request) -> str:
         """What the program asks for, else its creator's language, else the tenant's."""
@@ -255,14 +294,14 @@ class ApiView(APIView):
 
     def _answer(self, request: Request, work: Callable[[], Response]) -> Response:
         sent = request.headers.get(idempotency.HEADER)
-        if sent is None or request.method not in REPEATABLE:
+        if sent is None:
             return work()
         key = idempotency.read_header(sent)
         plain = not request.FILES
         return idempotency.once(
             self.caller,
             key,
-            method=request.method,
+            method=str(request.method),
             path=request.get_full_path(),
             body=idempotency.digest(
                 request.data if plain else request.POST.dict(),
@@ -290,7 +329,8 @@ class ApiView(APIView):
         return values
 
     def query(self, kind: type[serializers.Serializer[Any]] = PageQuery) -> dict[str, Any]:
-        """The query of the address, checked. Raises ValidationError."""
+        """The query of the address, checked. Raises ValidationError, Problem."""
+        parsing.check_once(self.request.query_params)
         read = kind(data=self.request.query_params.dict())
         read.is_valid(raise_exception=True)
         values: dict[str, Any] = read.validated_data

@@ -42,6 +42,13 @@ class CampaignPatch(Strict):
     )
     limit = serializers.IntegerField(min_value=1, max_value=LIMIT_MAX, default=500)
     min_score = serializers.IntegerField(min_value=0, max_value=100, default=0)
+    day_cap = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        min_value=0,
+        max_value=LIMIT_MAX,
+        help_text="Messages a day of this campaign, in the workspace's zone; null: no cap.",
+    )
     window = SendingWindow(
         required=False,
         allow_null=True,
@@ -101,6 +108,7 @@ class CampaignSerializer(serializers.Serializer[Any]):
     account_ids = serializers.ListField(child=serializers.IntegerField())
     limit = serializers.IntegerField()
     min_score = serializers.IntegerField()
+    day_cap = serializers.IntegerField(allow_null=True, help_text="Of its own; null: none.")
     window = serializers.DictField(allow_null=True)
     stats = StatsSerializer()
     created_at = serializers.DateTimeField()
@@ -195,6 +203,7 @@ def shown(campaigns: list[Campaign], *, may_read: bool) -> list[dict[str, Any]]:
             "account_ids": accounts.get(row.pk, []),
             "limit": row.limit,
             "min_score": row.min_score,
+            "day_cap": row.day_cap,
             "window": row.window or None,
             "stats": stats_of(row.counts),
             "created_at": iso(row.created_at),
@@ -257,6 +266,7 @@ class Campaigns(CampaignsView):
             limit=given["limit"],
             min_score=given["min_score"],
             window=window,
+            day_cap=given.get("day_cap"),
             by=self.by,
             now=timezone.now(),
         )
@@ -295,6 +305,7 @@ class CampaignDetail(CampaignsView):
             limit=given.get("limit", campaign.limit),
             min_score=given.get("min_score", campaign.min_score),
             window=(given["window"] or {}) if "window" in given else campaign.window,
+            day_cap=given.get("day_cap", campaign.day_cap),
             by=self.by,
             now=timezone.now(),
         )

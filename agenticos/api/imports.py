@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
@@ -16,7 +17,8 @@ from agenticos.api import parsing
 from agenticos.api.base import ApiView, one, operation
 from agenticos.api.problems import Problem, bad_input
 from agenticos.api.shapes import PageQuery, Strict, page_of
-from leads import actions, importing
+from agenticos.errors import Refused
+from leads import actions, importing, intake
 from leads.models import ImportProblem, LeadImport
 
 
@@ -38,6 +40,17 @@ class ImportRequest(Strict):
 
     file = serializers.FileField(help_text="At most 64 MB.")
     list_name = serializers.CharField(max_length=80, default="", allow_blank=True)
+    policy = serializers.ChoiceField(
+        LeadImport.Policy.choices,
+        default=str(LeadImport.Policy.OVERWRITE),
+        help_text="What a row does to a lead that is there already.",
+    )
+    policies = serializers.CharField(
+        max_length=2_000,
+        default="",
+        allow_blank=True,
+        help_text='JSON: the policy of single fields, such as {"phone": "fill", "name": "keep"}.',
+    )
 
 
 class ImportProblemSerializer(serializers.Serializer[Any]):
@@ -61,6 +74,8 @@ class StrictMultiPartParser(MultiPartParser):
             limit = {"limit": (importing.MAX_BYTES + parsing.MAX_BYTES) // 1024}
             raise Problem(400, "body_too_large", _("The body is over %(limit)s KB.") % limit)
         found = super().parse(*args, **options)
+        parsing.check_once(found.data)
+        parsing.check_once(found.files)
         for name, values in found.data.lists():
             for text in (name, *values):
                 parsing.check_text(text)
@@ -98,6 +113,8 @@ class Imports(ApiView):
             file,
             file.name,
             list_name=given["list_name"],
+            policy=given["policy"],
+            policies=_policies(given["policies"]),
             by=self.by,
             now=timezone.now(),
         )
@@ -121,6 +138,20 @@ class ImportProblems(ApiView):
     def get(self, request: Request, pk: int) -> Response:
         begun = one(self.tenant.imports.all(), pk)
         return self.page(begun.problems.all(), ("line", "pk"), self.query(), _problems)
+
+
+def _policies(text: str) -> dict[str, str]:
+    """The policies of single fields as they came. Raises Problem for what is none."""
+    try:
+        given = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        raise bad_input({"policies": [_("Give a JSON object: field → policy.")]})
+    try:
+        return intake.clean_policies(given, "")
+    except Refused as error:
+        raise bad_input({"policies": [str(error)]}) from error
 
 
 def _problems(rows: list[ImportProblem]) -> list[dict[str, Any]]:

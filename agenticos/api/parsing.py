@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import IO, Any, Final, NoReturn
 
+from django.utils.datastructures import MultiValueDict
 from django.utils.translation import gettext as _
 from rest_framework.parsers import BaseParser
 
-from agenticos.api.problems import Problem
+from agenticos.api.problems import Problem, bad_input
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 32
@@ -37,7 +39,10 @@ def read_json(body: bytes) -> Any:
     """The value of a JSON text. Raises Problem, 400."""
     try:
         value = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_no_constant
+            body.decode("utf-8"),
+            object_pairs_hook=_each_once,
+            parse_constant=_no_constant,
+            parse_float=_finite,
         )
     except UnicodeDecodeError:
         raise Problem(400, "bad_json", _("The body is not UTF-8.")) from None
@@ -83,6 +88,13 @@ def check_text(text: str) -> None:
         )
 
 
+def check_once(values: MultiValueDict[str, Any]) -> None:
+    """Refuse a name that a query or a form has twice: which would count? Raises Problem."""
+    twice = [name for name, given in values.lists() if len(given) > 1]
+    if twice:
+        raise bad_input({name: [_("Name it once.")] for name in twice})
+
+
 def _wide(text: str) -> str:
     return "" if text.isascii() else text
 
@@ -94,6 +106,14 @@ def _too_deep() -> Problem:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+def _finite(text: str) -> float:
+    """The number of a text such as 1e5; `1e999` would be infinite, which JSON cannot say again."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

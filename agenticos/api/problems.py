@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from agenticos import outage
 from agenticos.errors import Refused
 from tenants.authentication import NoEntry
 
@@ -86,6 +87,16 @@ def answer(problem: Problem, request_id: str) -> JsonResponse:
     )
 
 
+def unavailable() -> Problem:
+    """503 while the database is out of reach."""
+    return Problem(
+        503,
+        "unavailable",
+        _("The database does not answer at this moment. Try again in a few seconds."),
+        headers={"Retry-After": "5"},
+    )
+
+
 def problem_of(error: Exception) -> Problem | None:
     """The problem that an exception means; None for one that nobody expected."""
     match error:
@@ -119,13 +130,16 @@ def problem_of(error: Exception) -> Problem | None:
                 _("The database is busy. Try again in a moment."),
                 headers={"Retry-After": "1"},
             )
+        case _ if outage.caused(error):
+            return unavailable()
     return None
 
 
 def _is_busy(error: DatabaseError) -> bool:
-    """Whether a wait for somebody else's lock ran out."""
+    """Whether a wait for somebody else's lock ran out, or there was no connection to be had."""
     state = getattr(error.__cause__, "sqlstate", "")
-    return state in ("55P03", "40P01") or "database is locked" in str(error)
+    words = ("database is locked", "connection failed", "connection timeout")
+    return state in ("55P03", "40P01") or any(word in str(error) for word in words)
 
 
 def flat(detail: Any, path: str = "") -> Iterator[tuple[str, list[str]]]:

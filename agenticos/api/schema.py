@@ -17,9 +17,15 @@ from drf_spectacular.generators import SchemaGenerator
 
 from tenants.authentication import SCOPES
 
+WITH_KEY_ALONE = "/api/auth/token"
 _TEXT = """
 JSON over HTTPS. Send `Authorization: Bearer aos_…` with a key of your workspace: it may do what its
-scopes **and** its creator's present role allow.
+scopes **and** its creator's present role allow. `POST /api/auth/token` gives a token of ten minutes
+for it, with fewer scopes if you like, which is sent in the same way.
+
+Every answer says how your limit stands: `RateLimit-Limit` calls may come at once,
+`RateLimit-Remaining` would be let in now, and in `RateLimit-Reset` seconds all of them again.
+Beyond it the answer is 429 with `Retry-After`.
 
 Errors are `application/problem+json` (RFC 9457) with a stable `code`, a sentence in `detail`, and
 `errors` by field. What belongs to another workspace answers 404. Lists take `limit` (up to 200) and
@@ -29,14 +35,38 @@ Scopes: %s; `admin` stands for all of them.
 """
 
 
+def _number(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "integer", "minimum": 0}}
+
+
+_LIMIT_HEADERS = {
+    "RateLimit-Limit": _number("Calls that may come at once."),
+    "RateLimit-Remaining": _number("Calls that would be let in now."),
+    "RateLimit-Reset": _number("Seconds until all of them would be."),
+}
+
+
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """How the document calls a key."""
+    """How the document calls a key, and the token that one gets for it."""
 
     target_class = "agenticos.api.base.KeyAuthentication"
-    name = "key"
+    name = ["key", "token"]
 
-    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
-        return {"type": "http", "scheme": "bearer", "description": "An API key, `aos_…`."}
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:
+        """Either of them; a token is got with a key alone."""
+        names = self.name[:1] if auto_schema.path == WITH_KEY_ALONE else self.name
+        return [{name: []} for name in names]
+
+    def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
+        bearer = {"type": "http", "scheme": "bearer"}
+        return [
+            {**bearer, "description": "An API key, `aos_…`."},
+            {
+                **bearer,
+                "bearerFormat": "JWT",
+                "description": "A token of `POST /api/auth/token`, good for ten minutes.",
+            },
+        ]
 
 
 def ours(endpoints: list[Any], **options: Any) -> list[Any]:
@@ -58,15 +88,22 @@ def finish(result: dict[str, Any], **options: Any) -> dict[str, Any]:
     }
     shapes = result["components"]["schemas"]
     for methods in result["paths"].values():
-        for verb, about in methods.items():
+        for about in methods.values():
             for name in named(about.get("requestBody", {}), shapes):
                 if "properties" in shapes[name]:
                     shapes[name].setdefault("additionalProperties", False)
             for status, answer in about["responses"].items():
-                answer["headers"] = {"X-Request-Id": header}
-                if verb not in ("get", "delete") and status.startswith("2"):
+                answer["headers"] = {"X-Request-Id": header, **_LIMIT_HEADERS}
+                if status == "429":
+                    answer["headers"]["Retry-After"] = _number("Seconds until you may come back.")
+                if named_in(about, "Idempotency-Key") and status.startswith("2"):
                     answer["headers"]["Idempotent-Replayed"] = replayed
     return result
+
+
+def named_in(about: dict[str, Any], parameter: str) -> bool:
+    """Whether an operation takes a parameter of this name."""
+    return any(one["name"] == parameter for one in about.get("parameters", []))
 
 
 def named(part: Any, shapes: dict[str, Any]) -> set[str]:

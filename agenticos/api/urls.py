@@ -25,6 +25,7 @@ from agenticos.api import (
     suppressions,
     templates,
     timeline,
+    tokens,
     usage,
 )
 from agenticos.api.base import NoAddress, open_door
@@ -63,6 +64,8 @@ urlpatterns = [
     path("campaign/<int:pk>", classic.ClassicDetail.as_view(), name="api-campaign"),
     path("campaign/<int:pk>/stop", classic.ClassicStop.as_view(), name="api-campaign-stop"),
     path("campaigns", classic.ClassicList.as_view()),
+    # A key for a token of ten minutes.
+    path("auth/token", tokens.AuthToken.as_view(), name="api-token"),
     # Resources.
     path("v1/leads", leads.Leads.as_view()),
     path("v1/leads/bulk", bulk.LeadsBulk.as_view()),

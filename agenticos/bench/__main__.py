@@ -16,8 +16,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # What is measured -> the module beside this one whose `run` does it.
 MODULES = {
+    "api-campaign": "api_campaign",
     "dispatch": "dispatch",
     "dispatch-50ms": "dispatch",
+    "dispatch-2": "dispatch_2",
+    "claim": "claim",
+    "fairness": "fairness",
+    "import": "importing",
+    "api-bulk": "api_bulk",
+    "leads-page": "leads_page",
+    "memory": "memory",
     "isolation": "isolation",
     "pages": "pages",
     "preview": "preview",

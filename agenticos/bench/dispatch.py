@@ -68,14 +68,12 @@ def _whole_path(stage: Stage, n: int) -> float:
     from agenticos import scope
     from agenticos.clock import Clock
     from agenticos.worker import cluster
-    from campaigns import tasks
     from campaigns.sending import Slice
 
     cluster.tune()  # as a worker process does
     campaign = stage.start(limit=n)
+    stage.freeze(campaign, n)
     with scope.as_nobody():
-        while stage.counts(campaign)["audience"] < n:
-            tasks.prepare_slice()
         began = time.perf_counter()
         Slice(Clock(), budget_s=3600).run()
         seconds = time.perf_counter() - began

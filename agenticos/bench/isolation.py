@@ -87,10 +87,10 @@ def _page(stage: Stage) -> None:
     """15 queries of the kinds that pages ask, in the one transaction of a page."""
     from django.db import transaction
 
-    from agenticos import limits, scope
+    from agenticos import scope, timeouts
     from leads.models import Icp, Lead, LeadScore
 
-    with limits.within(limits.PAGE), scope.as_tenant(stage.tenant), transaction.atomic():
+    with timeouts.within(timeouts.PAGE), scope.as_tenant(stage.tenant), transaction.atomic():
         for number in range(5):
             list(Lead.objects.order_by("-pk")[:50])
             LeadScore.objects.filter(band="hot").count()

@@ -46,7 +46,7 @@ MEANT: Final = {
     "leads:import-columns pk": "draft file", "leads:import-commit pk": "checked",
     "leads:import-discard pk": "checked", "integrations:item pk": "item",
     "integrations:replay pk": "item", "integrations:discard pk": "item",
-    "integrations:credential pk": "crm", "integrations:off pk": "crm",
+    "integrations:credential pk": "crm", "integrations:off pk": "crm", "keys:pk": "key",
 }  # fmt: skip
 # Addresses that are files and no pages: as long as they are large.
 FILES: Final = ("leads:export-file", "leads:import-rejects", "campaigns:export")

@@ -84,7 +84,7 @@ class Stage:
         with psycopg.connect(self._maintenance_url(), autocommit=True) as server:
             server.execute(f'DROP DATABASE IF EXISTS "{self.database}" WITH (FORCE)')
 
-    def build(self, *, messages: int, accounts: int) -> None:
+    def build(self, *, messages: int, accounts: int, slug: str = "acme") -> None:
         """A tenant with a CRM, accounts without pauses, and hot leads that all have a score."""
         from django.utils import timezone
 
@@ -93,11 +93,11 @@ class Stage:
         from leads import actions as lead_actions
         from tenants.models import Tenant
 
-        self.tenant = Tenant.objects.create(slug="acme", name="Acme")
+        self.tenant = Tenant.objects.create(slug=slug, name=slug.title())
         with scope.as_tenant(self.tenant):
             lead_actions.ensure_icp(self.tenant, by=None, now=timezone.now())
             crm = Connection.objects.create(
-                tenant=self.tenant, kind="ghl", name="CRM", external_id="LOC"
+                tenant=self.tenant, kind="ghl", name="CRM", external_id=f"LOC-{slug}"
             )
             crm.set_secret(token="stage-token-of-the-crm")
             self.accounts = [self._account(number) for number in range(accounts)]
@@ -110,7 +110,10 @@ class Stage:
         from integrations.models import Connection
 
         connection = Connection.objects.create(
-            tenant=self.tenant, kind="instagram_graph", name=f"a{number}", external_id=f"ig{number}"
+            tenant=self.tenant,
+            kind="instagram_graph",
+            name=f"a{number}",
+            external_id=f"ig{number}-{self.tenant.slug}",
         )
         connection.set_secret(token=f"stage-token-{number:06}")
         return SendingAccount.objects.create(
@@ -149,8 +152,8 @@ class Stage:
         )
         return [row.pk for row in rows]
 
-    def start(self, *, limit: int) -> Any:
-        """A campaign over all the leads, started; its audience is still to be frozen."""
+    def start(self, *, limit: int, tag: str = "") -> Any:
+        """A campaign over all the leads, or those of a tag, started; still to be frozen."""
         from django.utils import timezone
 
         from agenticos import scope
@@ -162,7 +165,7 @@ class Stage:
                 self.tenant,
                 name="Stage",
                 text=TEXT,
-                audience={"kind": "filter"},
+                audience={"kind": "filter", **({"tag": tag} if tag else {})},
                 accounts=self.accounts,
                 limit=limit,
                 window={},
@@ -171,6 +174,25 @@ class Stage:
             )
             actions.start_campaign(campaign, by=None, now=now)
         return campaign
+
+    def freeze(self, campaign: Any, n: int) -> None:
+        """Have the audience of a started campaign written into the ledger: `n` rows."""
+        from agenticos import scope
+        from campaigns import tasks
+
+        with scope.as_nobody():
+            while self.counts(campaign)["audience"] < n:
+                tasks.prepare_slice()
+
+    def settle_down(self) -> None:
+        """Have PostgreSQL know its tables, as autovacuum would within a minute."""
+        from django.db import connection
+
+        from agenticos import sql
+
+        if connection.vendor == "postgresql":
+            for table in connection.introspection.table_names():
+                sql.run(f'VACUUM ANALYZE "{table}"', [])
 
     def counts(self, campaign: Any) -> dict[str, int]:
         """The buckets of a campaign, and its audience."""

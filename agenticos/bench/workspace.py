@@ -42,6 +42,7 @@ from leads.models import (
     LeadTag,
     SavedView,
 )
+from tenants import api_keys
 from tenants.models import AuditEntry, Membership, Notification, User
 
 ACCOUNTS: Final = 50
@@ -366,6 +367,10 @@ def _rest(stage: Stage, space: Workspace) -> None:
             tenant=stage.tenant, owner=space.owner, name=f"View {number}", query=query
         )
         space.ids["view"] = view.pk
+    key, _text = api_keys.create_key(
+        Membership.objects.get(), name="ci", scopes=["leads:read"], days=90, by=None, now=now
+    )
+    space.ids["key"] = key.pk
     for number in range(20):
         person = User.objects.create_user(f"person{number}@example.com")
         member = Membership.objects.create(tenant=stage.tenant, user=person, role="viewer")

@@ -16,7 +16,7 @@ from django.db import Error as DatabaseError
 from django.db.backends.postgresql import base
 from psycopg import errors, pq
 
-from agenticos import limits, scope
+from agenticos import scope, timeouts
 from agenticos.postgres.schema import DatabaseSchemaEditor
 
 SYSTEM_ROLE: Final = "app_system"
@@ -86,7 +86,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         words = {"role": role, "app.tenant_id": tenant}
         if not self._limited:
             # Once a transaction, so that a wait that was shortened within it stays short.
-            words.update(limits.current())
+            words.update(timeouts.current())
             self._limited = self.in_atomic_block
         # All of them names of ours and numbers: nothing to bind.
         sql = "SELECT " + ", ".join(

@@ -24,6 +24,7 @@ STEPS: list[tuple[str, list[str]]] = [
     ("templates", [sys.executable, "-m", "djlint", "templates", "--lint", "--quiet"]),
     ("system", [*MANAGE, "check", "--fail-level", "WARNING"]),
     ("migrations", [*MANAGE, "makemigrations", "--check", "--dry-run"]),
+    ("old code", [sys.executable, "-m", "agenticos.tests.lint_migrations"]),
     ("texts", [*MANAGE, "translations", "check"]),
 ]
 

@@ -27,6 +27,7 @@ VALUES = {
     "DJANGO_SETTINGS_MODULE": "agenticos.settings",
     "SECRET_KEY": "only-for-tests-" + "0123456789abcdef" * 3,
     "CREDENTIAL_KEYS": "t1:" + base64.b64encode(bytes(range(32))).decode(),
+    "JWT_KEYS": "t1:" + base64.b64encode(bytes(range(32, 64))).decode(),
     "GHL_BASE_URL": "http://127.0.0.1:9/ghl",
     "INSTAGRAM_GRAPH_BASE_URL": "http://127.0.0.1:9/instagram/v25.0",
     "OUTBOUND_ALLOW_PRIVATE": "on",

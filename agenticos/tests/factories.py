@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -48,6 +49,16 @@ def make_user(email: str = "", **fields: Any) -> User:
 def make_member(tenant: Tenant, role: str = "viewer", user: User | None = None) -> Membership:
     with scope.as_tenant(tenant):
         return Membership.objects.create(tenant=tenant, user=user or make_user(), role=role)
+
+
+def refresh(client: Client, user: User, *, seconds_ago: float = 0) -> None:
+    """Let this logged-in client have given its password so long ago."""
+    session = client.session
+    session["account_authentication_methods"] = [
+        {"method": "password", "at": time.time() - seconds_ago}
+    ]
+    session["account_authentication_methods_user"] = str(user.pk)
+    session.save()
 
 
 def make_key(

@@ -243,13 +243,17 @@ def test_every_operation_is_in_the_document_with_its_scope():
     }
     found = {(verb, path) for path, verbs in document["paths"].items() for verb in verbs}
     assert found == wanted
-    for verbs in document["paths"].values():
+    for path, verbs in document["paths"].items():
         for verb, about in verbs.items():
-            assert "Takes the scope" in about["description"]
-            assert about["security"] == [{"key": []}]
-            assert {"401", "403"} <= set(about["responses"])
+            token = path == "/api/auth/token"
+            assert ("Takes any key" if token else "Takes the scope") in about["description"]
+            assert about["security"] == [{"key": []}, {"token": []}][: 1 if token else 2]
+            assert {"401", "403", "429"} <= set(about["responses"])
             names = {one["name"] for one in about.get("parameters", [])}
-            assert ("Idempotency-Key" in names) == (verb not in ("get", "delete"))
+            assert ("Idempotency-Key" in names) == (verb not in ("get", "delete") and not token)
+            for answer in about["responses"].values():
+                assert "RateLimit-Remaining" in answer["headers"]
+    assert set(document["components"]["securitySchemes"]) == {"key", "token"}
     ids = [about["operationId"] for verbs in document["paths"].values() for about in verbs.values()]
     assert len(ids) == len(set(ids))
 

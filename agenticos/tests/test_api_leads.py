@@ -10,7 +10,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from agenticos import scope
 from agenticos.tests import factories
 from agenticos.tests.test_api import code_of, post
-from leads.models import Icp, Lead, LeadTag
+from leads.models import Icp, Lead, LeadImport, LeadTag
 from tenants.models import AuditEntry
 
 pytestmark = pytest.mark.django_db
@@ -157,6 +157,21 @@ def test_a_file_is_taken_for_import_once_per_idempotency_key(acme, api, rung):
     assert api.get(at).json()["file_name"] == "leads.csv"
     assert len(api.get("/api/v1/imports").json()["items"]) == 1
     assert api.get(f"{at}/problems").json()["items"] == []
+
+
+def test_a_file_comes_with_rules_for_known_leads(acme, api, rung):
+    def send(**fields):
+        file = SimpleUploadedFile("leads.csv", b"handle,name\nana,Ana\n", "text/csv")
+        return api.post("/api/v1/imports", {"file": file, **fields})
+
+    assert send(policy="fill", policies='{"name": "keep", "city": "fill"}').status_code == 202
+    with scope.as_tenant(acme):
+        row = LeadImport.objects.get()
+    assert (row.policy, row.policies) == ("fill", {"name": "keep"})
+    assert send(policy="replace").status_code == 400
+    for wrong in ("x", "[]", '{"handle": "keep"}', '{"name": []}', '{"name": {}}', "[" * 1_999):
+        answer = send(policies=wrong)
+        assert (answer.status_code, list(answer.json()["errors"])) == (400, ["policies"])
 
 
 def test_a_new_icp_is_a_new_version(acme, api, rung):

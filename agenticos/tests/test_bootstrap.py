@@ -28,6 +28,7 @@ def test_a_bare_folder_gets_keys_and_sandbox_addresses(tmp_path):
     found = values(tmp_path)
     assert len(found["SECRET_KEY"]) >= 50
     assert found["CREDENTIAL_KEYS"].startswith("k1:")
+    assert found["JWT_KEYS"].startswith("j1:")
     assert found["GHL_BASE_URL"] == "http://127.0.0.1:9009/ghl"
     assert found["INSTAGRAM_GRAPH_BASE_URL"] == "http://127.0.0.1:9009/instagram/v25.0"
     assert (found["REQUIRE_MFA"], found["OUTBOUND_ALLOW_PRIVATE"]) == ("off", "on")
@@ -117,3 +118,16 @@ def test_a_port_is_taken_while_somebody_listens():
         port = server.getsockname()[1]
         assert not running.is_free(port)
     assert running.is_free(port)
+
+
+def test_a_file_from_before_there_were_tokens_gets_their_key_once(tmp_path):
+    bootstrap.ensure(tmp_path, 9009)
+    text = local(tmp_path).read_text(encoding="utf-8")
+    old = "".join(line for line in text.splitlines(True) if not line.startswith("JWT_KEYS="))
+    local(tmp_path).write_text(old, encoding="utf-8")
+    assert not bootstrap.ensure(tmp_path, 9009)
+    first = values(tmp_path)
+    assert first["JWT_KEYS"].startswith("j1:")
+    bootstrap.ensure(tmp_path, 9009)
+    assert values(tmp_path) == first
+    assert local(tmp_path).read_text(encoding="utf-8").startswith(old)

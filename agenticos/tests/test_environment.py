@@ -80,7 +80,12 @@ def test_a_wrong_value_stops_the_start_with_a_sentence(name, value, expected):
 
 
 def test_production_refuses_unsafe_values():
-    hosts = {"ALLOWED_HOSTS": "app.example.com"}
+    hosts = {
+        "ALLOWED_HOSTS": "app.example.com",
+        "OUTBOUND_ALLOW_PRIVATE": "off",
+        "GHL_BASE_URL": "https://ghl.example.com",
+        "INSTAGRAM_GRAPH_BASE_URL": "https://graph.example.com",
+    }
     for wrong in ({"DEBUG": "on"}, {"SECRET_KEY": "short"}):
         done = environment.run_manage("check", **hosts, **wrong)
         assert done.returncode == 1

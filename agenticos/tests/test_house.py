@@ -18,7 +18,8 @@ from django.apps import apps
 from django.core.management import call_command
 from django.db import models
 from django.urls import URLPattern, URLResolver, get_resolver
-from django.urls.converters import IntConverter, SlugConverter, UUIDConverter
+from django.urls.converters import IntConverter
+from django.utils import timezone
 
 from agenticos import scope
 from agenticos.invariants import references_between_tenant_tables
@@ -40,12 +41,15 @@ PUBLIC = {
     "accounts/password/reset/key/<uidb36>-<key>/",
     "accounts/password/reset/key/done/",
     "accounts/confirm-email/",
-    "accounts/confirm-email/<key>/",
-    "accounts/login/code/confirm/",
+    "accounts/login/code/confirm/",  # leads to the log-in: there is no log-in by code
+    "accounts/2fa/authenticate/",  # between the password and the session
+    "accounts/2fa/webauthn/login/",  # the log-in by passkey
+    "invitations/<str:token>/",  # the link in a mail; says nothing without a good one
     "accounts/inactive/",
     "admin/login/",
     "healthz",
     "readyz",
+    "metrics",  # asks for a token of its own
     "jsi18n/",  # the texts of scripts
     "preferences/theme/",  # also before the log-in; POST alone, kept in a cookie
     "preferences/language/",
@@ -60,13 +64,17 @@ PERSONAL = {
 
 # Modules that may open the system scope, and for what.
 SYSTEM = {
+    "agenticos/bench/claim.py": "the bare claim beside the one that is measured",
+    "agenticos/bench/cloning.py": "a stage's rows, copied for many tenants",
     "agenticos/pages.py": "the memberships of the person who logged in; readiness",
+    "agenticos/metrics.py": "sums over all tenants, without a name of any",
     "agenticos/demo/__init__.py": "whether the demo's leads are in",
     "agenticos/provisioning.py": "writes several tenants in one transaction",
     "agenticos/management/commands/invariants.py": "counts over all tenants",
     "agenticos/management/commands/run_until_idle.py": "what is due in any tenant",
     "agenticos/worker/jobs.py": "what is due in any tenant",
     "tenants/middleware.py": "membership look-up, and the admin",
+    "tenants/second_factor.py": "the memberships of the person who logged in",
     "tenants/authentication.py": "the key of a program, before its tenant is known",
     "leads/tasks.py": "sweeps over all tenants",
     "campaigns/tasks.py": "sweeps over all tenants",
@@ -91,6 +99,8 @@ RAW_SQL = {
     "agenticos/postgres/schema.py": "reads the catalogue of tables and keys",
     "agenticos/postgres/rights.py": "gives the roles their rights",
     "agenticos/postgres/starting.py": "asks who logged in and who owns the tables",
+    "agenticos/bench/api_campaign.py": "repeats the SQL of a request, bare",
+    "agenticos/limits.py": "one statement asks and counts, on a connection of its own",
 }
 
 
@@ -131,19 +141,17 @@ def readable(route: str) -> str:
     )
 
 
-def address(route: str, pattern: URLPattern, tenant: str) -> str:
+def address(route: str, pattern: URLPattern | SimpleNamespace, tenant: str) -> str:
     """A path that reaches the route, in `tenant`, with ids that exist nowhere."""
 
     def value(match: re.Match[str]) -> str:
-        name = match[1].rpartition(":")[2]
+        kind, _, name = match[1].rpartition(":")
         if name == "tenant":
             return tenant
-        converter = pattern.pattern.converters.get(name)
-        if isinstance(converter, IntConverter):
-            return "1"
-        if isinstance(converter, UUIDConverter):
-            return "00000000-0000-4000-8000-000000000000"
-        return "x" if isinstance(converter, SlugConverter) else "xyz"
+        # An included table may have its converter in the part before, which `pattern` knows not.
+        return {"int": "1", "uuid": "00000000-0000-4000-8000-000000000000", "slug": "x"}.get(
+            kind, "xyz"
+        )
 
     return "/" + re.sub(r"<([^>]+)>", value, route)
 
@@ -220,13 +228,54 @@ def test_a_stranger_gets_404_everywhere(acme, browser):
 
 
 @pytest.mark.django_db
-def test_a_removed_member_gets_404_everywhere(acme, browser):
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("htmx", ["", "rows"])
+def test_a_removed_member_gets_404_everywhere(acme, browser, method, htmx):
     member = factories.make_member(acme, "owner")
-    knocks = browser(member.user)
+    knocks = browser(member.user, htmx=htmx)
     with scope.as_tenant(acme):
         member.delete()
     for route, pattern in tenant_routes():
-        assert knocks.get(address(route, pattern, "acme")).status_code == 404, route
+        assert getattr(knocks, method)(address(route, pattern, "acme")).status_code == 404, route
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("htmx", ["", "rows"])
+def test_a_suspended_tenants_member_gets_the_page_that_says_so(acme, alice, browser, method, htmx):
+    acme.suspended_at = timezone.now()
+    acme.save()
+    knocks = browser(alice, htmx=htmx)
+    for route, pattern in tenant_routes():
+        response = getattr(knocks, method)(address(route, pattern, "acme"))
+        assert response.status_code == 403, route
+        assert "is suspended" in response.content.decode(), route
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("htmx", ["", "rows"])
+def test_a_member_without_the_second_factor_that_is_demanded_sees_nothing(
+    acme, alice, browser, settings, method, htmx
+):
+    """They are led to the page where one is set up; a part of a page as a whole page."""
+    settings.REQUIRE_MFA = True
+    factories.make_lead(acme, id=1)
+    knocks = browser(alice, htmx=htmx)
+    for route, pattern in tenant_routes():
+        response = getattr(knocks, method)(address(route, pattern, "acme"))
+        to = response.headers.get("HX-Redirect" if htmx else "Location")
+        assert (to, response.content) == ("/accounts/2fa/", b""), route
+
+
+@pytest.mark.django_db
+def test_staff_without_the_second_factor_see_nothing_of_the_admin(browser, settings):
+    settings.REQUIRE_MFA = True
+    knocks = browser(factories.make_user(is_staff=True, is_superuser=True))
+    for route, pattern in routes():
+        if is_admin(route) and "(?P" not in route:
+            response = knocks.get(address(route, pattern, "acme"))
+            assert response.headers.get("Location") == "/accounts/2fa/", route
 
 
 @pytest.mark.django_db
@@ -276,6 +325,12 @@ def test_every_public_route_is_one_that_exists():
 
 
 # --- The API's doors --------------------------------------------------------------------------
+
+
+# Open to every key, whatever its scopes. Each with what it gives.
+OF_ANY_KEY = {
+    "api/auth/token": "a token that may do no more than the key itself",
+}
 
 
 def operations() -> list[tuple[str, str, URLPattern, object]]:
@@ -334,14 +389,19 @@ def test_a_key_is_held_to_its_creators_role(acme, role):
         if not can(member, right.action):
             response = getattr(knocks, verb)(address(route, pattern, "acme"))
             assert (response.status_code, response.json()["code"]) == (403, "role_not_enough")
-    changes = [right for verb, _, _, right in operations() if verb != "get"]
+    changes = [
+        right for verb, route, _, right in operations() if verb != "get" and route not in OF_ANY_KEY
+    ]
     assert not any(Role.VIEWER in ACTIONS[right.action] for right in changes)
 
 
 @pytest.mark.django_db
 def test_a_key_is_held_to_its_scopes(acme):
     knocks = factories.api_client(factories.make_key(acme, scopes=["audit:read"]))
-    for verb, route, pattern, _ in operations():
+    for verb, route, pattern, right in operations():
+        if right.scope is None:
+            assert route in OF_ANY_KEY
+            continue
         response = getattr(knocks, verb)(address(route, pattern, "acme"))
         assert (response.status_code, response.json()["code"]) == (403, "scope_missing"), route
 
@@ -350,6 +410,9 @@ def test_a_key_is_held_to_its_scopes(acme):
 
 OF_NO_TENANT = {
     "tenants.user", "tenants.tenant", "agenticos.workerbeat", "agenticos.chore",
+    "tenants.attempt",  # tries to log in, before anybody's tenant is known
+    "agenticos.ratelimit",  # strangers have no tenant, and it counts before a scope is entered
+    "agenticos.measure",  # sums over all tenants
 }  # fmt: skip
 
 

@@ -8,12 +8,15 @@ from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from agenticos import doctor, invariants, scope
+from agenticos.clock import database_now
 from agenticos.models import WorkerBeat
 from agenticos.tests import factories as make
-from campaigns.models import AccountUsage, CampaignCounts, Message
+from campaigns import pacing
+from campaigns.models import AccountUsage, CampaignCounts, Message, TenantUsage
 from integrations.errors import Fault, Rejected
 from integrations.models import Connection, SyncItem
 from leads.models import LeadScore
@@ -129,14 +132,34 @@ def test_a_score_that_is_not_its_breakdown_is_seen(busy, in_system):
 
 def test_an_account_over_its_cap_is_seen(busy, in_system):
     account = make.make_account(busy, day_cap=5, hour_cap=2)
-    day = AccountUsage.objects.create(tenant=busy, account=account, period="2026-03-04", used=5)
-    hour = AccountUsage.objects.create(
-        tenant=busy, account=account, period="2026-03-04T12-0300", used=2
+    day = AccountUsage.objects.create(
+        tenant=busy, account=account, period="2026-03-04", used=5, cap=5
     )
+    hour = AccountUsage.objects.create(
+        tenant=busy, account=account, period="2026-03-04T12-0300", used=2, cap=2
+    )
+    # A cap that is lowered afterwards was not in force when it was taken.
+    type(account).objects.filter(pk=account.pk).update(day_cap=1)
     assert violated() == {}
     for row, used in ((day, 6), (hour, 3)):
         AccountUsage.objects.filter(pk=row.pk).update(used=used)
     assert violated() == {"caps-kept": 2}
+
+
+def test_a_day_of_which_less_was_counted_than_left_is_seen(busy, in_system):
+    type(busy).objects.filter(pk=busy.pk).update(max_messages_day=50)
+    busy.refresh_from_db()
+    now = database_now()
+    row = TenantUsage.objects.create(
+        tenant=busy, period=pacing.day_period(now, busy.zone), used=0, cap=50
+    )
+    assert violated() == {}
+    make.make_message(make.make_campaign(busy, state="running"), state="unknown", claimed_at=now)
+    assert violated() == {"day-caps-kept": 1}
+    TenantUsage.objects.filter(pk=row.pk).update(used=1)
+    assert violated() == {}
+    with pytest.raises(IntegrityError), transaction.atomic():
+        TenantUsage.objects.filter(pk=row.pk).update(used=51)
 
 
 def test_the_number_of_statements_does_not_grow_with_the_rows(busy, in_system):

@@ -419,6 +419,7 @@ def test_a_member_is_added_to_a_tenant_and_it_is_audited(staff, acme):
         "contact_gap_days": 90, "memberships-TOTAL_FORMS": 1, "memberships-INITIAL_FORMS": 0,
         "memberships-0-user": person.pk, "memberships-0-role": "operator",
         "connections-TOTAL_FORMS": 0, "connections-INITIAL_FORMS": 0,
+        "sending_accounts-TOTAL_FORMS": 0, "sending_accounts-INITIAL_FORMS": 0,
     }  # fmt: skip
     assert staff.post(address, values).status_code == 302
     with scope.as_tenant(acme):

@@ -13,6 +13,7 @@ from django.utils.formats import date_format
 from django.utils.text import capfirst
 from django.utils.translation import pgettext, pgettext_lazy
 
+from campaigns import plan
 from campaigns.fixes import Fix
 from campaigns.forms import DAYS
 from campaigns.models import Campaign, CampaignCounts
@@ -133,3 +134,9 @@ def zone_city(name: str) -> str:
 def allowed(fix: Fix, rights: Any) -> bool:
     """Whether the person may act where a fix leads; `rights` are those of every tenant's page."""
     return bool(rights[fix.right.replace(".", "_", 1)])
+
+
+@register.simple_tag
+def plan_lines(tenant: Tenant) -> list[plan.Line]:
+    """The limits of the tenant's plan, each with what is used of it."""
+    return plan.lines(tenant, timezone.now())

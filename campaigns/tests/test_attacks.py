@@ -191,7 +191,7 @@ def test_staff_who_save_a_tenant_do_not_lift_a_stop(acme, alice, clock, rung):
         }
         for row in formset.formset.forms:
             data |= {f"{row.prefix}-{name}": row[name].value() or "" for name in row.fields}
-    from tenants.admin import TenantAdmin
+    from campaigns.admin_tenants import WholeTenantAdmin as TenantAdmin
 
     original = TenantAdmin.save_model
 

@@ -247,7 +247,7 @@ def test_today_is_the_tenants_day(in_tenant):
 def test_the_checklist_is_proved_by_rows_and_hides_when_done(acme, alice, browser):
     client = browser(alice)
     page = main_of(client.get(home(acme)))
-    assert "0 of 6 done" in page
+    assert "0 of 7 done" in page
     make_icp(acme)
     make_lead(acme)
     make_connection(acme, Connection.Kind.GHL)
@@ -255,12 +255,14 @@ def test_the_checklist_is_proved_by_rows_and_hides_when_done(acme, alice, browse
     with scope.as_tenant(acme):
         Template.objects.create(tenant=acme, name="Oi", body="Oi!")
     page = main_of(client.get(home(acme)))
-    assert "5 of 6 done" in page
+    assert "5 of 7 done" in page
     campaign = make_campaign(acme, state="finished", started_at=timezone.now(), accounts=[account])
+    assert "6 of 7 done" in main_of(client.get(home(acme)))
+    make_message(campaign, state="sent")
     assert "Getting started" not in main_of(client.get(home(acme)))
     with scope.as_tenant(acme):
         account.connection.mark_broken("session_invalid")
-    assert "5 of 6 done" in main_of(client.get(home(acme)))
+    assert "6 of 7 done" in main_of(client.get(home(acme)))
     assert campaign.pk
 
 

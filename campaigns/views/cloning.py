@@ -15,7 +15,7 @@ from agenticos.htmx import render_page
 from campaigns import drafting, proof, prospects, rendering, sampling
 from campaigns.views.shared import dialog, one_of
 from tenants import audit
-from tenants.http import TenantRequest, requires
+from tenants.http import TenantRequest, fresh, requires
 from tenants.roles import can
 
 # What is larger goes to a file on disk while it is written.
@@ -34,6 +34,7 @@ def campaign_clone(request: TenantRequest, pk: int) -> HttpResponse:
 
 @requires("leads.export")
 @require_POST
+@fresh
 def campaign_export(request: TenantRequest, pk: int) -> FileResponse:
     """The ledger as CSV: who got what, when, from whom, and why others did not."""
     campaign = one_of(request, pk)

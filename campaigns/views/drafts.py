@@ -10,6 +10,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
@@ -139,6 +140,9 @@ def campaign_content(request: TenantRequest, pk: int) -> HttpResponse:
         messages.success(request, _("The draft is saved."))
         if request.POST.get("then") == "back":
             return redirect("campaigns:update", request.tenant.slug, campaign.pk)
+        if request.POST.get("then") == "test":
+            page = reverse("accounts:trial", args=[request.tenant.slug])
+            return redirect(f"{page}?campaign={campaign.pk}")
         return redirect(campaign)
     leads = prospects.leads_of(campaign)
     context = {
@@ -200,7 +204,7 @@ def _pace(request: TenantRequest, campaign: Campaign, form: ContentForm) -> dict
     ]
     hours = day_plan.hours_of(_window(form, campaign))
     parts = [(account, day_plan.of_account(facts.pace_of(account), hours)) for account in accounts]
-    per_day = day_plan.together(part for _account, part in parts)
+    per_day = day_plan.together((part for _account, part in parts), _caps_of(request, campaign))
     people = Reach.of(campaign, timezone.now()).summary().total
     return {
         "capacities": parts,
@@ -208,6 +212,12 @@ def _pace(request: TenantRequest, campaign: Campaign, form: ContentForm) -> dict
         "people": people,
         "sending_days": day_plan.days_for(people, per_day),
     }
+
+
+def _caps_of(request: TenantRequest, campaign: Campaign) -> list[int]:
+    """The caps of a day above those of the accounts."""
+    caps = (request.tenant.max_messages_day, campaign.day_cap)
+    return [cap for cap in caps if cap is not None]
 
 
 def _window(form: ContentForm, campaign: Campaign) -> dict[str, Any]:

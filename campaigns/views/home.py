@@ -16,8 +16,8 @@ from django.views.decorators.http import require_safe
 
 from agenticos import paging
 from agenticos.htmx import render_page
-from campaigns import codes, facts, gates
-from campaigns.models import Campaign, CampaignCounts, Message, SendingAccount
+from campaigns import codes, daycaps, facts, gates
+from campaigns.models import Campaign, CampaignCounts, Message, SendingAccount, TestSend
 from campaigns.views.shared import counts_of
 from integrations.models import Connection, SyncItem
 from leads.models import Icp, LeadImport
@@ -220,11 +220,14 @@ def _running(request: TenantRequest) -> list[Running]:
     now = timezone.now()
     rows = request.tenant.campaigns.filter(state__in=(State.RUNNING, State.PREPARING))
     found = []
-    for campaign in rows.select_related("counts").order_by("-pk")[: RUNNING_MOST + 1]:
+    campaigns = list(rows.select_related("counts").order_by("-pk")[: RUNNING_MOST + 1])
+    caps = daycaps.in_force(request.tenant, campaigns, now)
+    for campaign in campaigns:
         counts = counts_of(campaign)
         sub, until = "", None
         if campaign.state == State.RUNNING and counts and counts.open:
-            decision = gates.campaign_gate(facts.campaign_facts(campaign, request.tenant), now)
+            rules = facts.campaign_facts(campaign, request.tenant, caps)
+            decision = gates.campaign_gate(rules, now)
             if decision.code:
                 sub, until = codes.sentence(decision.code), decision.until
         found.append(Running(campaign, counts, sub, until))
@@ -297,12 +300,12 @@ def _setup(request: TenantRequest) -> list[SetupStep]:
     )
     crm = tenant.connections.filter(kind=Connection.Kind.GHL, state=active)
 
-    def step(label: str, why: str, route: str, right: str, proof: QuerySet[Any]) -> SetupStep:
+    def step(label: str, why: str, route: str, right: str, *proofs: QuerySet[Any]) -> SetupStep:
         return SetupStep(
             label=label,
             why=why,
             href=reverse(route, args=[tenant.slug]),
-            done=proof.exists(),
+            done=any(proof.exists() for proof in proofs),
             allowed=can(request.membership, right),
             roles=", ".join(who_can(right)),
         )
@@ -328,6 +331,15 @@ def _setup(request: TenantRequest) -> list[SetupStep]:
             "accounts:list",
             "accounts.edit",
             accounts,
+        ),
+        step(
+            _("Send yourself a test message"),
+            _("A profile of the team gets one text for real, so you know that messages arrive."),
+            "accounts:trial",
+            "messages.test",
+            TestSend.objects.filter(state=TestSend.State.SENT),
+            # Who has sent to leads already needs no proof that messages arrive.
+            CampaignCounts.objects.filter(sent__gt=0),
         ),
         step(
             _("Connect the CRM"),

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_safe
 
 from agenticos import paging
 from agenticos.htmx import render_page
-from campaigns import codes, diagnosis, facts, forecast, gates, ledger
+from campaigns import codes, daycaps, diagnosis, facts, forecast, gates, ledger
 from campaigns.filters import CampaignFilter
 from campaigns.models import Campaign, CampaignAccount, CampaignCounts, Message, SendingAccount
 from campaigns.planner import Inputs, Rival, Sender, plan
@@ -114,12 +114,13 @@ def listed(request: TenantRequest, campaigns: Sequence[Campaign]) -> list[Campai
     known = {account.pk: account for some in accounts.values() for account in some}
     used = ledger.used_by(list(known), request.tenant, known, now)
     running = [row for row in campaigns if row.state == State.RUNNING]
-    finishes = _finishes(request, running, accounts, used, now)
+    caps = daycaps.in_force(request.tenant, running, now)
+    finishes = _finishes(request, running, accounts, used, caps, now)
     rates = _rates(running, now)
     rows = []
     for campaign in campaigns:
         own = accounts[campaign.pk]
-        sub, until = _sub_status(request, campaign, own, now)
+        sub, until = _sub_status(request, campaign, own, caps, now)
         rows.append(
             CampaignRow(
                 campaign,
@@ -147,6 +148,7 @@ def _finishes(
     running: Sequence[Campaign],
     accounts: dict[int, list[SendingAccount]],
     used: dict[int, tuple[int, int]],
+    caps: daycaps.DayCaps,
     now: datetime,
 ) -> dict[int, datetime]:
     """When each running campaign is done by the plan that its panel shows too."""
@@ -167,12 +169,12 @@ def _finishes(
         rivals = tuple(
             Rival(left[pk], frozenset(places[each] for each in some if each in places))
             for pk, some in shared.items()
-            if pk != row.pk and left[pk] and some & places.keys()
+            if pk != row.pk and left[pk] and (some & places.keys() or caps.tenant)
         )
         senders = tuple(
             Sender(str(each), facts.account_facts(each, tenant, *used[each.pk])) for each in able
         )
-        rules = facts.campaign_facts(row, tenant)
+        rules = facts.campaign_facts(row, tenant, caps)
         inputs = Inputs(now, left.get(row.pk, 0), rules, senders, rivals)
         if left.get(row.pk) and not forecast.why_never(inputs):
             finish = plan(inputs).finish
@@ -197,7 +199,11 @@ def _face(account: SendingAccount, used: tuple[int, int]) -> Face:
 
 
 def _sub_status(
-    request: TenantRequest, campaign: Campaign, accounts: list[SendingAccount], now: datetime
+    request: TenantRequest,
+    campaign: Campaign,
+    accounts: list[SendingAccount],
+    caps: daycaps.DayCaps,
+    now: datetime,
 ) -> tuple[str, datetime | None]:
     """What a moving campaign waits for, as far as one knows without asking for each row.
 
@@ -216,7 +222,7 @@ def _sub_status(
     counts = counts_of(campaign)
     if counts and not counts.open:
         return _("Nothing is left to send"), None
-    decision = gates.campaign_gate(facts.campaign_facts(campaign, request.tenant), now)
+    decision = gates.campaign_gate(facts.campaign_facts(campaign, request.tenant, caps), now)
     if decision.code:
         return codes.sentence(decision.code), decision.until
     able = [account for account in accounts if account.state == SendingAccount.State.ACTIVE]

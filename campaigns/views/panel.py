@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 
 from agenticos.htmx import render_page
 from agenticos.models import WorkerBeat
-from campaigns import day_plan, diagnosis, facts
+from campaigns import day_plan, daycaps, diagnosis, facts
 from campaigns.models import Campaign, CampaignCounts
 from campaigns.views.shared import counts_of, ledger_url, one_of
 from tenants.http import TenantRequest, requires
@@ -91,12 +91,16 @@ def _first_text(request: TenantRequest, campaign: Campaign) -> str:
 def campaign_accounts(request: TenantRequest, pk: int) -> HttpResponse:
     """The accounts: what is used of which cap, which one binds, and what is wrong with them."""
     campaign = one_of(request, pk)
-    statuses = diagnosis.accounts_of(campaign, timezone.now())
+    now = timezone.now()
+    statuses = diagnosis.accounts_of(campaign, now)
     hours = day_plan.hours_of(campaign.window)
+    caps = daycaps.in_force(campaign.tenant, [campaign], now)
     context = {
+        "plan_day": caps.tenant,
+        "own_day": caps.campaigns.get(campaign.pk),
         "accounts": [
             (status, day_plan.of_account(facts.pace_of(status.account), hours))
             for status in statuses
-        ]
+        ],
     }
     return tab_page(request, campaign, "accounts", context)

@@ -16,23 +16,26 @@ from agenticos.errors import Refused
 from agenticos.htmx import render_page
 from campaigns import accounts, capacity, codes
 from campaigns.account_forms import AccountForm, PaceForm
-from campaigns.models import Campaign, Message, SendingAccount
+from campaigns.models import Campaign, Message, SendingAccount, TestSend
 from campaigns.views.accounts import answer, back
 from integrations import connecting
 from integrations.connecting import NotTaken
 from integrations.forms import TokenForm
 from integrations.models import Connection
-from tenants.http import TenantRequest, requires
+from tenants.http import TenantRequest, fresh, requires
 from tenants.models import AuditEntry
 
 INSTAGRAM = Connection.Kind.INSTAGRAM
 HISTORY_ROWS = 20
 ERROR_ROWS = 10
+TEST_ROWS = 5
 HISTORY = {
     "account.created": gettext_lazy("Connected"),
     "account.updated": gettext_lazy("Pace changed"),
     "account.blocked": gettext_lazy("Blocked"),
     "account.unblocked": gettext_lazy("Unblocked"),
+    "account.test_sent": gettext_lazy("Test message sent"),
+    "account.test_recipient_changed": gettext_lazy("Test recipient changed"),
     "connection.created": gettext_lazy("Credential stored"),
     "connection.updated": gettext_lazy("Connection changed"),
     "connection.credential_changed": gettext_lazy("Token replaced"),
@@ -70,7 +73,10 @@ def account_detail(request: TenantRequest, pk: int) -> HttpResponse:
     account = _one(request, pk)
     now = timezone.now()
     row = capacity.capacities(request.tenant, [account], now)[0]
-    context: dict[str, Any] = {"row": row, "account": account, "moving": _is_moving(row)}
+    tests = list(account.test_sends.select_related("created_by").order_by("-pk")[:TEST_ROWS])
+    trying = any(test.state == TestSend.State.CLAIMED for test in tests)
+    context: dict[str, Any] = {"row": row, "account": account, "tests": tests}
+    context["moving"] = trying or _is_moving(row)
     days, hours = capacity.usage(account, request.tenant, now)
     context |= {
         "days": days,
@@ -144,6 +150,7 @@ def account_of_connection(request: TenantRequest, connection: int) -> HttpRespon
 @requires("connections.manage")
 @sensitive_post_parameters("token")
 @require_http_methods(["GET", "HEAD", "POST"])
+@fresh
 def account_add(request: TenantRequest) -> HttpResponse:
     """Connect an Instagram account: tried out first, stored only when it works."""
     form = AccountForm(request.POST or None)
@@ -186,6 +193,7 @@ def account_edit(request: TenantRequest, pk: int) -> HttpResponse:
 @requires("connections.manage")
 @sensitive_post_parameters("token")
 @require_http_methods(["GET", "HEAD", "POST"])
+@fresh
 def account_token(request: TenantRequest, pk: int) -> HttpResponse:
     """Replace the token: tried out first; the old one stays until the new one works."""
     account = _one(request, pk)

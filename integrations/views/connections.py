@@ -24,7 +24,7 @@ from integrations.connecting import NotTaken
 from integrations.forms import GhlForm, TokenForm
 from integrations.models import Connection, SyncItem
 from integrations.views.shared import ANYWHERE, done, frame
-from tenants.http import TenantRequest, requires
+from tenants.http import TenantRequest, fresh, requires
 
 GHL = Connection.Kind.GHL
 
@@ -89,6 +89,7 @@ def _ghl(request: TenantRequest, pk: int) -> Connection:
 @requires("connections.manage")
 @sensitive_post_parameters("token")
 @require_http_methods(["GET", "HEAD", "POST"])
+@fresh
 def connection_add(request: TenantRequest) -> HttpResponse:
     """Connect a location of GoHighLevel: tried out first, stored only when it works."""
     form = GhlForm(request.POST or None)
@@ -120,6 +121,7 @@ def connection_add(request: TenantRequest) -> HttpResponse:
 @requires("connections.manage")
 @sensitive_post_parameters("token")
 @require_http_methods(["GET", "HEAD", "POST"])
+@fresh
 def connection_credential(request: TenantRequest, pk: int) -> HttpResponse:
     """Replace a location's token: tried out first; the old one stays until the new one works."""
     line = _ghl(request, pk)

@@ -51,6 +51,10 @@ SENTENCES: Final[dict[str, Promise]] = {
     "broken_quote": _(
         "A quote in this row, or in one shortly before it, is opened and not closed."
     ),
+    "plan_limit_leads": _(
+        "The plan of this workspace allows {limit} leads, and there is no room for a new one. Ask "
+        "for a larger plan."
+    ),
     # A row that a program sends.
     "not_an_object": _("The row is not an object with the fields of a lead."),
     "unknown_field": _("A lead has no field “{field}”."),

@@ -124,9 +124,31 @@ def test_a_mapping_names_columns_that_cannot_be_guessed(write):
     assert (lead.handle, lead.name, lead.bio) == ("ana", "", "Dentista")
 
 
+def test_a_mapping_says_what_happens_to_known_leads(write):
+    Done("acme", write("handle,name,city,bio\nana,Old,,Old\n"))
+    own = {"name": {"field": "name", "policy": "keep"}, "bio": {"field": "bio"}}
+    mapping = write(json.dumps(own), "m.json")
+    news = write("handle,name,city,bio\nana,New,Recife,New\n")
+    dry = Done("acme", news, "--mapping", mapping, "--policy", "fill", "--dry-run")
+    done = Done("acme", news, "--mapping", mapping, "--policy", "fill")
+    assert done.counts == dry.counts
+    lead = Lead.objects.get()
+    assert (lead.name, lead.city, lead.bio) == ("Old", "Recife", "Old")
+    assert LeadImport.objects.latest("pk").policies == {"name": "keep"}
+    again = Done("acme", news, "--mapping", mapping)
+    assert again.code == 0
+    lead.refresh_from_db()
+    assert (lead.name, lead.bio) == ("Old", "New")
+
+
 @pytest.mark.parametrize(
     ("mapping", "said"),
     [
+        ('{"name": {"policy": "keep"}}', "takes"),
+        ('{"name": {"field": "name", "policy": "replace"}}', "cannot be treated as"),
+        ('{"name": {"field": "handle", "policy": "keep"}}', "cannot be treated as"),
+        ('{"name": {"field": "nope"}}', "cannot be “nope”"),
+        ('{"name": ["name"]}', "cannot be"),
         ("{", "is not JSON"),
         ("[]", "expected an object"),
         ('{"nope": "handle"}', "no column “nope”"),

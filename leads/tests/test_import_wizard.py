@@ -17,7 +17,7 @@ from agenticos import scope
 from agenticos.errors import Refused
 from agenticos.leasing import LeaseLost, new_token
 from agenticos.tests.factories import make_lead
-from leads import actions, importing, intake, staging, tasks
+from leads import actions, importing, intake, staging, tasks, undoing
 from leads.models import ImportedLead, ImportMapping, ImportProblem, Lead, LeadImport, LeadTag
 from leads.tests.test_import_actions import everything
 
@@ -586,3 +586,96 @@ def test_the_queries_of_a_page_do_not_grow(acme, alice, browser, clock, in_tenan
         return len(seen)
 
     assert queries(3) == queries(30)
+
+
+# --- A policy per column ----------------------------------------------------------------------
+
+OWN_RULES = {"name": "keep", "city": "fill"}
+
+
+def known_lead(tenant, **fields):
+    return make_lead(tenant, "ana", name="Old", city="", category="Old", score=None, **fields)
+
+
+def test_a_column_has_its_own_policy_in_check_commit_and_undo(acme, clock, in_tenant):
+    in_tenant(acme)
+    lead = known_lead(acme)
+    content = csv_of("ana,New,Recife,New", "bia,Bia,Olinda,Bia", header="handle,name,city,category")
+    row = rehearse(acme, content, clock, policies=OWN_RULES)
+    assert ImportedLead.objects.get(handle="ana").before == {"city": "", "category": "Old"}
+    commit(row, clock)
+    lead.refresh_from_db()
+    assert (lead.name, lead.city, lead.category) == ("Old", "Recife", "New")
+    assert counts(row) == row.rehearsal
+    again = rehearse(acme, csv_of("ana,New,Natal,New", header="handle,name,city,category"), clock,
+                     policies=OWN_RULES)  # fmt: skip
+    assert some(again) == {"unchanged": 1, "records": 1}
+    undoing.start_undo(row, by=None, now=clock.now())
+    with scope.as_nobody():
+        tasks.import_slice()
+    lead.refresh_from_db()
+    assert (lead.name, lead.city, lead.category) == ("Old", "", "Old")
+
+
+@pytest.mark.parametrize("chunk", [1_000, 1])
+@pytest.mark.parametrize("policy", LeadImport.Policy.values)
+@pytest.mark.parametrize("own", LeadImport.Policy.values)
+def test_the_check_counts_what_the_commit_does_with_rules_of_columns(
+    acme, clock, in_tenant, monkeypatch, policy, own, chunk
+):
+    in_tenant(acme)
+    monkeypatch.setattr(intake, "CHUNK", chunk)
+    make_lead(acme, "lead2", name="Old", ghl_id="g5", score=None)
+    rules = {"name": own, "ghl_id": own, "followers": "fill"}
+    row = rehearse(acme, a_hard_file(), clock, policy=policy, policies=rules)
+    checked, fates = counts(row), _fates(row)
+    commit(row, clock)
+    assert counts(row) == checked
+    assert _fates(row) == fates
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [{"handle": "keep"}, {"suppressed_at": "overwrite"}, {"owner": "overwrite"},
+     {"name": "replace"}, {"name": ["fill"]}, {"profile_url": "keep"}],
+)  # fmt: skip
+def test_what_is_no_policy_is_refused(acme, clock, in_tenant, policies):
+    in_tenant(acme)
+    with pytest.raises(Refused) as refused:
+        rehearse(acme, csv_of("ana,,,,,,"), clock, policies=policies)
+    assert refused.value.code == "bad_policy"
+    assert LeadImport.objects.get().state == "draft"
+
+
+def test_the_rules_of_columns_are_remembered(acme, clock, in_tenant):
+    in_tenant(acme)
+    content = csv_of("ana,Ana,x", header="who,remark,place")
+    mapping = {0: "handle", 1: "name", 2: "city"}
+    rehearse(acme, content, clock, mapping=mapping, policy="fill",
+             policies={"name": "keep", "city": "fill"})  # fmt: skip
+    offer = staging.offer(["Place", "WHO", "remark"])
+    assert (offer.policy, offer.policies) == ("fill", {"name": "keep"})
+    assert staging.offer(["who", "remark", "place"], guess=True).policies == {}
+
+
+def test_the_wizard_takes_and_shows_the_rules_of_columns(acme, alice, browser):
+    client = browser(alice)
+    with scope.as_tenant(acme):
+        known_lead(acme)
+    content = csv_of("ana,New,Recife", header="handle,name,city")
+    client.post(url("imports", acme), {"file": upload(content)})
+    with scope.as_tenant(acme):
+        row = LeadImport.objects.get()
+    columns = {"column_0": "handle", "column_1": "name", "column_2": "city"}
+    rules = {"policy_0": "keep", "policy_1": "keep", "policy": "overwrite", "list_name": ""}
+    client.post(url("import-columns", acme, row.pk), columns | rules)
+    with scope.as_tenant(acme):
+        row.refresh_from_db()
+    assert (row.policies, row.policy) == ({"name": "keep"}, "overwrite")
+    page = text(client.get(url("import-columns", acme, row.pk)))
+    assert '<option value="keep" selected>' in page
+    assert "1 column by its own rule" in text(client.get(url("import", acme, row.pk)))
+    answer = client.post(
+        url("import-columns", acme, row.pk), columns | rules | {"policy_1": "replace"}
+    )
+    assert answer.status_code == 200

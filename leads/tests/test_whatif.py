@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings as hypothesis, strategies as
 from agenticos import scope
 from agenticos.errors import Refused
 from agenticos.tests.factories import make_lead
-from leads import actions, drafts, tasks, whatif
+from leads import actions, drafts, tasks, whatif, whatif_sql
 from leads.models import Band, Icp, Lead, LeadFacts, LeadScore
 from leads.scoring import GROUPS, IcpConfig, scorer_for
 from leads.scoring.facts import unpack
@@ -132,8 +132,13 @@ def usable(data: dict) -> bool:
     old=CONFIG.filter(usable),
     new=CONFIG.filter(usable),
     kept=st.booleans(),
+    many=st.sampled_from([1, 2, whatif_sql.MANY]),
 )
-def test_the_preview_is_what_publishing_does_to_every_lead(acme, rows, old, new, kept):
+def test_the_preview_is_what_publishing_does_to_every_lead(
+    acme, rows, old, new, kept, many, monkeypatch
+):
+    # From how many words on the texts are taken apart: either way finds the same.
+    monkeypatch.setattr(whatif_sql, "MANY", many)
     Lead.objects.all().delete()
     add(acme, *rows)
     publish(acme, old)

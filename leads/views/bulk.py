@@ -23,11 +23,11 @@ from agenticos.sql import distinct_values
 from leads import bulk
 from leads.filters import CHOICES_MAX, LeadFilter
 from leads.layout import Layout, matching
-from leads.lead_forms import ColumnsForm, StopForm, TagForm
+from leads.lead_forms import AssignForm, ColumnsForm, StopForm, TagForm
 from leads.models import BulkJob, BulkRow, LeadTag
 from leads.views.listing import COUNT_LIMIT
 from leads.views.shared import dialog, go
-from tenants.http import TenantRequest, requires
+from tenants.http import TenantRequest, fresh, requires
 from tenants.roles import can
 
 Kind = BulkJob.Kind
@@ -61,6 +61,13 @@ DEEDS: dict[str, Deed] = {
         "tag",
         TagForm,
         (gettext_lazy("Can be undone from the job's page."),),
+    ),
+    Kind.ASSIGN: Deed(
+        gettext_lazy("Set the owner"),
+        gettext_lazy("Set the owner"),
+        "user",
+        AssignForm,
+        (gettext_lazy("Who they had before is not kept; an import never changes an owner."),),
     ),
     Kind.SUPPRESS: Deed(
         gettext_lazy("Do not contact"),
@@ -104,6 +111,7 @@ def bulk_start(request: TenantRequest, kind: str) -> HttpResponse:
 
 @requires("leads.export")
 @require_http_methods(["GET", "HEAD", "POST"])
+@fresh
 def export_start(request: TenantRequest) -> HttpResponse:
     """Ask for the columns, then begin the file."""
     return _start(request, Kind.EXPORT)

@@ -53,7 +53,8 @@ class Group:
 @requires("leads.view")
 @require_safe
 def lead_detail(request: TenantRequest, pk: int) -> HttpResponse:
-    lead = get_object_or_404(request.tenant.leads.prefetch_related("tags"), pk=pk)
+    leads = request.tenant.leads.select_related("owner__user").prefetch_related("tags")
+    lead = get_object_or_404(leads, pk=pk)
     kind = request.GET.get("kind", "")
     kind = kind if kind in timeline.KINDS else ""
     may_read = can(request.membership, "messages.view_text")

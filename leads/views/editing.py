@@ -14,8 +14,9 @@ from django.views.decorators.http import require_http_methods
 from agenticos.errors import Refused
 from agenticos.htmx import render_page
 from agenticos.questions import Question, ask
+from integrations.views.shared import decide
 from leads import editing
-from leads.lead_forms import LeadForm, NewLeadForm, StopForm
+from leads.lead_forms import AssignForm, LeadForm, NewLeadForm, StopForm
 from leads.models import Lead
 from leads.views.shared import dialog, go
 from tenants.http import TenantRequest, requires
@@ -75,6 +76,24 @@ def lead_edit(request: TenantRequest, pk: int) -> HttpResponse:
             messages.success(request, _("The lead is saved."))
             return redirect(lead)
     return _form(request, form, lead=lead)
+
+
+@requires("leads.edit")
+@require_http_methods(["GET", "HEAD", "POST"])
+def lead_owner(request: TenantRequest, pk: int) -> HttpResponse:
+    """Say who in the team answers for a lead."""
+    lead = get_object_or_404(request.tenant.leads, pk=pk)
+    form = AssignForm(request.POST if request.method == "POST" else None,
+                      initial={"owner": str(lead.owner_id or "")})  # fmt: skip
+    if request.method == "POST" and form.is_valid():
+        owner = request.tenant.memberships.filter(pk=form.cleaned_data["owner"] or 0).first()
+        changed = editing.assign_lead(lead, owner, by=request.user, now=timezone.now())
+        messages.success(request, _("Saved.") if changed else _("Nothing was different."))
+        return go(request, lead.get_absolute_url())
+    title = _("Who answers for @%(handle)s?") % {"handle": lead.handle}
+    points = (_("An import never changes it. The list of leads can be narrowed to one owner."),)
+    question = Question(title, _("Save"), points, lead.get_absolute_url(), "user")
+    return decide(request, question, form)
 
 
 def _form(

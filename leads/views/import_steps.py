@@ -55,13 +55,14 @@ def import_columns(request: TenantRequest, pk: int) -> HttpResponse:
         return redirect("leads:import-file", request.tenant.slug, row.pk)
     guess = "guess" in request.GET
     offer = staging.offer(peek.headers, guess=guess)
-    mapping, policy = offer.mapping, offer.policy
+    mapping, policy, policies = offer.mapping, offer.policy, offer.policies
     if row.mapping and not guess:
-        mapping, policy = {int(at): target for at, target in row.mapping.items()}, row.policy
+        mapping = {int(at): target for at, target in row.mapping.items()}
+        policy, policies = row.policy, row.policies
     form = ColumnsForm(
         peek,
         request.POST if request.method == "POST" else None,
-        initial={"list_name": row.list_name, "policy": policy, **initial_of(mapping)},
+        initial={"list_name": row.list_name, "policy": policy, **initial_of(mapping, policies)},
     )
     if request.method == "POST" and form.is_valid():
         try:
@@ -70,6 +71,7 @@ def import_columns(request: TenantRequest, pk: int) -> HttpResponse:
                 row,
                 mapping=form.mapping,
                 policy=form.cleaned_data["policy"],
+                policies=form.policies,
                 list_name=form.cleaned_data["list_name"],
                 by=request.user,
                 now=timezone.now(),

@@ -16,7 +16,7 @@ from django_htmx.http import push_url
 from agenticos import paging
 from agenticos.htmx import render_page
 from leads import scoring
-from leads.filters import NO_BAND, LeadFilter, Scored
+from leads.filters import CHOICES_MAX, NO_BAND, LeadFilter, Scored
 from leads.layout import (
     COLUMNS,
     SORTS,
@@ -91,6 +91,17 @@ class Tab:
         return "?" + "&".join(filter(None, [urlencode({"view": self.key}), self.query]))
 
 
+def _owners(request: TenantRequest) -> list[tuple[int, str]]:
+    """The team, the reader first: their own leads are asked for most."""
+    members = request.tenant.memberships.select_related("user").order_by("user__name", "pk")
+    mine = request.membership.pk if request.membership else None
+    rows = [
+        (row.pk, _("Mine (%(name)s)") % {"name": row.user} if row.pk == mine else str(row.user))
+        for row in members[:CHOICES_MAX]
+    ]
+    return sorted(rows, key=lambda row: row[0] != mine)
+
+
 @requires("leads.view")
 @require_safe
 def lead_list(request: TenantRequest) -> HttpResponse:
@@ -101,13 +112,17 @@ def lead_list(request: TenantRequest) -> HttpResponse:
     layout = Layout.read(request.GET)
     sort = SORTS[layout.sort]
     leads = in_view(found, sort, icp)
+    if "owner" in layout.columns:
+        leads = leads.select_related("owner__user")
     if "tags" in layout.columns:
         leads = leads.prefetch_related("tags")
     cursors = {name: request.GET.get(name, "") for name in ("after", "before")}
     order = order_of(found, sort, icp)
     page = paging.page(leads, order, after=cursors["after"], before=cursors["before"])
     chips = _chips(found, sort, icp) if icp else []
-    found.offer(list(tenant.campaigns.order_by("-pk").values_list("pk", "name")[:200]))
+    found.offer(
+        list(tenant.campaigns.order_by("-pk").values_list("pk", "name")[:200]), _owners(request)
+    )
     query = canonical(found, layout)
     tabs = _tabs(request)
     tab = tabs.get(request.GET.get("view", ""), tabs[""])
@@ -225,6 +240,8 @@ def _tallies(found: LeadFilter, sort: Sort, icp: Icp) -> tuple[Counter[str], int
         return counted, COUNT_LIMIT
     values = [*Band.values, *([NO_BAND] if counted[NO_BAND] else [])]
     for value in values:
+        if counted[value] > DENSE_LIMIT:  # so many were met on the way already
+            continue
         some = LeadFilter.in_band(leads, value).values("pk")[: DENSE_LIMIT + 1]
         counted[value] = some.count()
     return counted, DENSE_LIMIT

@@ -45,6 +45,8 @@
     }
     const gone = event.target.closest("[data-dismiss]");
     if (gone) gone.closest(".toast-note").remove();
+    const copier = event.target.closest("[data-copy]");
+    if (copier) copy(copier);
     const word = event.target.closest("[data-insert]");
     if (word) insert(word.dataset.insert);
   });
@@ -55,6 +57,19 @@
       menu.querySelector("summary").focus();
     }
   });
+  // A text to take along; where there is no clipboard it is marked, ready for Ctrl+C.
+  const copy = async (button) => {
+    const source = document.getElementById(button.dataset.copy);
+    const label = button.querySelector("[data-copied]");
+    try {
+      await navigator.clipboard.writeText(source.value ?? source.textContent);
+      label.textContent = label.dataset.copied;
+    } catch {
+      getSelection().selectAllChildren(source);
+      source.select?.();
+    }
+  };
+  for (const button of document.querySelectorAll("[data-copy]")) button.hidden = false;
   const insert = (text) => {
     const area = document.querySelector("textarea[data-text]");
     if (!area) return;

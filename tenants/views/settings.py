@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from agenticos.htmx import render_page
 from tenants import actions
 from tenants.forms import TenantForm
+from tenants.freshness import ask_again, is_fresh
 from tenants.http import TenantRequest, language_of, requires
 from tenants.models import Tenant
 from tenants.roles import can
@@ -22,7 +23,8 @@ from tenants.roles import can
 def tenant_settings(request: TenantRequest) -> HttpResponse:
     """Everybody may look; who may not edit sees the values and who may."""
     read_only = not can(request.membership, "tenant.edit")
-    form = TenantForm(instance=request.tenant, read_only=read_only)
+    is_owner = can(request.membership, "members.manage")
+    form = TenantForm(instance=request.tenant, read_only=read_only, is_owner=is_owner)
     return render_page(request, "tenants/settings.html", {"form": form})
 
 
@@ -33,9 +35,13 @@ def tenant_edit(request: TenantRequest) -> HttpResponse:
     if request.method != "POST":
         return redirect("settings:settings", request.tenant.slug)
     # A row of its own: a form writes into its instance even what is refused.
-    form = TenantForm(request.POST, instance=Tenant.objects.get(pk=request.tenant.pk))
+    is_owner = can(request.membership, "members.manage")
+    row = Tenant.objects.get(pk=request.tenant.pk)
+    form = TenantForm(request.POST, instance=row, is_owner=is_owner)
     if not form.is_valid():
         return render_page(request, "tenants/settings.html", {"form": form})
+    if "require_mfa" in form.changed_data and not is_fresh(request):
+        return ask_again(request)
     changed = actions.edit_tenant(
         request.tenant, form.cleaned_data, by=request.user, now=timezone.now()
     )

@@ -17,9 +17,10 @@ from agenticos.errors import Refused
 from agenticos.htmx import render_page
 from agenticos.questions import Question, ask
 from tenants import actions
-from tenants.http import TenantRequest, requires
-from tenants.models import Membership
-from tenants.roles import ACTIONS, Role
+from tenants.forms import InvitationForm
+from tenants.http import TenantRequest, fresh, requires
+from tenants.models import Invitation, Membership
+from tenants.roles import ACTIONS, Role, can
 
 # What the rights are called for people, in the order of the table.
 NAMES: dict[str, Promise] = {
@@ -48,6 +49,8 @@ NAMES: dict[str, Promise] = {
     "audit.view": gettext_lazy("Read the audit trail"),
     "connections.manage": gettext_lazy("Manage integrations and their credentials"),
     "members.manage": gettext_lazy("Manage members"),
+    "keys.manage": gettext_lazy("Make API keys"),
+    "keys.oversee": gettext_lazy("See and revoke the API keys of others"),
 }
 
 
@@ -70,12 +73,25 @@ def team_list(request: TenantRequest) -> HttpResponse:
         "members": members,
         "owners": sum(row.role == Role.OWNER for row in members),
         "roles": Role.choices,
+        "invitations": _invitations(request),
+        "form": InvitationForm(auto_id="invite_%s"),
         "rights_table": [
             Right(str(NAMES.get(action, action)), [role in ACTIONS[action] for role in Role])
             for action in sorted(ACTIONS, key=_place)
         ],
     }
     return render_page(request, "tenants/team.html", context)
+
+
+def _invitations(request: TenantRequest) -> list[Invitation]:
+    """Those that wait, for who may send them; the oldest first."""
+    if not can(request.membership, "members.manage"):
+        return []
+    now = timezone.now()
+    waiting = list(request.tenant.invitations.filter(accepted_at=None).order_by("sent_at"))
+    for row in waiting:
+        row.is_over = row.expires_at <= now  # type: ignore[attr-defined]
+    return waiting
 
 
 def _place(action: str) -> int:
@@ -85,6 +101,7 @@ def _place(action: str) -> int:
 
 @requires("members.manage")
 @require_POST
+@fresh
 def member_role(request: TenantRequest, pk: int) -> HttpResponse:
     """Give a member the role of the form."""
     member = _member(request, pk)
@@ -103,6 +120,7 @@ def member_role(request: TenantRequest, pk: int) -> HttpResponse:
 
 @requires("members.manage")
 @require_http_methods(["GET", "HEAD", "POST"])
+@fresh
 def member_remove(request: TenantRequest, pk: int) -> HttpResponse:
     """Ask, then take a person out of the tenant."""
     member = _member(request, pk)

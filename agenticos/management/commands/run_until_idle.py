@@ -8,11 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.utils.module_loading import import_string
 
-from agenticos import scope
+from agenticos import measures, scope
 from agenticos.clock import Clock
-from agenticos.queue import wake_ups
+from agenticos.queue import wake_ups, work
 
 
 class Command(BaseCommand):
@@ -22,7 +21,9 @@ class Command(BaseCommand):
         parser.add_argument("--timeout", type=float, default=300.0, help="seconds (300)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        sys.exit(run(Clock(), options["timeout"]))
+        code = run(Clock(), options["timeout"])
+        measures.flush()
+        sys.exit(code)
 
 
 def run(clock: Clock, timeout_s: float) -> int:
@@ -46,5 +47,5 @@ def _work_due(clock: Clock) -> datetime | None:
         due = next_at()
         if due is not None and due <= clock.now():
             with scope.as_nobody():
-                import_string(task)()
+                work(task)
     return min((due for _, next_at in wake_ups() if (due := next_at())), default=None)

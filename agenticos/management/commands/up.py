@@ -28,7 +28,6 @@ from django.db import OperationalError, connection
 from agenticos import demo, running
 
 LOCK = settings.VAR_DIR / "run.lock"
-THREADS = 8
 START_S = 60
 
 
@@ -157,17 +156,7 @@ class Command(BaseCommand):
             port = str(settings.SANDBOX_PORT)
             sandbox = [*manage, "sandbox", "--port", port, "--state", state]
             self._start("sandbox", sandbox, signal.SIGTERM, 5)
-        self._start(
-            "web server",
-            [
-                *(sys.executable, "-m", "waitress", f"--listen=127.0.0.1:{self.port}"),
-                # A stalled client holds a connection and no thread, so there may be many.
-                *(f"--threads={THREADS}", "--connection-limit=1000", "--ident="),
-                "agenticos.wsgi:application",
-            ],
-            signal.SIGINT,  # waitress ends what it serves on SIGINT, and drops it on SIGTERM
-            10,
-        )
+        self._start("web server", [*manage, "web", f"--port={self.port}"], signal.SIGTERM, 10)
         self._start("workers", [*manage, "runworkers"], signal.SIGTERM, 45)
 
     def _start(self, name: str, command: list[str], ask: signal.Signals, patience: float) -> None:

@@ -160,8 +160,17 @@ class Person:
             self.expected = 0
 
     def settle(self) -> None:
-        """Until the page and what its parts asked for are there."""
+        """Until the page and what its parts asked for are there.
+
+        Who is asked for the password, since the log-in is more than five minutes old, gives it and
+        comes to the page they wanted.
+        """
         self.page.wait_for_load_state("load")
+        if "/accounts/reauthenticate/" in self.page.url:
+            self.page.fill("input[name=password]", PASSWORD)
+            with self.page.expect_navigation():
+                self.page.click("main button[type=submit]")
+            self.page.wait_for_load_state("load")
         expect(self.page.locator(LOOSE)).to_have_count(0)
 
     def follow(self, selector: str) -> None:
@@ -174,6 +183,11 @@ class Person:
         """Click what opens a dialog; return the dialog, looked at."""
         self.page.locator(selector).first.click()
         dialog = self.page.locator("#dialog[open]")
+        password = self.page.locator("input[name=password]")
+        expect(dialog.locator("#dialog-title").or_(password)).to_be_visible()
+        if password.count():  # the log-in is old: the question is asked anew after the password
+            self.settle()
+            self.page.locator(selector).first.click()
         expect(dialog.locator("#dialog-title")).to_be_visible()
         self.settle()
         self.look_around()

@@ -30,6 +30,8 @@ CLOSED = [
     "integrations/",
     "integrations/outbox/",
     "integrations/dead-letters/",
+    "settings/keys/",
+    "settings/keys/add/",
 ]
 # Lists, and what follows the address of their first row: for everybody, and for the owner alone.
 INSIDE = {

@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 from django.core.files import File
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -39,8 +39,15 @@ class Command(BaseCommand):
             "--mapping",
             type=Path,
             metavar="FILE",
-            help='JSON: {"column name": "field"}; null leaves a column out, '
+            help='JSON: {"column name": "field"}, or, with overwrite, fill or keep, '
+            '{"column name": {"field": "…", "policy": "fill"}}; null leaves a column out, '
             "columns not named are guessed",
+        )
+        parser.add_argument(
+            "--policy",
+            choices=LeadImport.Policy.values,
+            default=str(LeadImport.Policy.OVERWRITE),
+            help="what a row does to known leads where its column says nothing else",
         )
         parser.add_argument("--list", default="", metavar="NAME", help="tag for all its leads")
         parser.add_argument(
@@ -52,16 +59,19 @@ class Command(BaseCommand):
         if tenant is None:
             raise CommandError(f"There is no tenant “{options['tenant']}”.", returncode=2)
         with _opened(options["file"]) as stream, scope.as_tenant(tenant):
-            found = _inspect(stream, options["mapping"])
+            found, own = _inspect(stream, options["mapping"])
+            rules = _Rules(options["policy"], own)
             if options["rejects"]:
                 _opened(options["rejects"], "wb").close()  # better now than after the import
             if found.dialect.assumed:
                 self.stderr.write(importing.sentence_for("encoding_assumed"))
             if options["dry_run"]:
-                fates = _rehearse(stream, found)
+                fates = _rehearse(stream, found, rules)
                 refused: Iterable[Problem] = [p for p in fates.problems if p.rejected]
             else:
-                row = self._import(tenant, stream, found, options["file"].name, options["list"])
+                row = self._import(
+                    tenant, stream, found, options["file"].name, options["list"], rules
+                )
                 fates = Fates(row.created, row.updated, row.unchanged, row.rejected, row.warned)
                 refused = _problems(row)
             if options["rejects"]:
@@ -71,7 +81,13 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def _import(
-        self, tenant: Tenant, stream: BinaryIO, found: intake.Inspected, name: str, tag: str
+        self,
+        tenant: Tenant,
+        stream: BinaryIO,
+        found: intake.Inspected,
+        name: str,
+        tag: str,
+        rules: _Rules,
     ) -> LeadImport:
         """Store the file as an import and work it here, holding its lease against the workers."""
         clock, token = Clock(), new_token()
@@ -83,6 +99,8 @@ class Command(BaseCommand):
                     name,
                     list_name=tag,
                     mapping=found.mapping,
+                    policy=rules.policy,
+                    policies=rules.policies,
                     by=None,
                     now=clock.now(),
                 )
@@ -139,13 +157,25 @@ def _opened(file: Path, mode: Literal["rb", "wb"] = "rb") -> BinaryIO:
         raise CommandError(f"{file}: {error.strerror}.", returncode=2) from error
 
 
-def _inspect(stream: BinaryIO, mapping_file: Path | None) -> intake.Inspected:
+class _Rules(NamedTuple):
+    """What rows do to known leads: the import's policy, and those of single fields."""
+
+    policy: str
+    policies: dict[str, str]
+
+
+def _inspect(
+    stream: BinaryIO, mapping_file: Path | None
+) -> tuple[intake.Inspected, dict[str, str]]:
+    """What the file is, and the policies of single fields that the mapping names."""
     try:
-        mapping = None
+        mapping: dict[int, str] | None = None
+        policies: dict[str, str] = {}
         if mapping_file:
             headers = importing.read_header(stream, importing.sniff_stream(stream))
-            mapping = _mapping(mapping_file, headers, importing.guess_mapping(headers))
-        return intake.inspect(stream, mapping)
+            guessed = importing.guess_mapping(headers)
+            mapping, policies = _mapping(mapping_file, headers, guessed)
+        return intake.inspect(stream, mapping), policies
     except importing.BadFile as error:
         raise CommandError(error.sentence, returncode=2) from error
     except Refused as error:
@@ -156,12 +186,14 @@ def _bar(size: int) -> Any:
     return tqdm(total=size, unit="B", unit_scale=True, file=sys.stderr, leave=False)
 
 
-def _rehearse(stream: BinaryIO, found: intake.Inspected) -> Fates:
+def _rehearse(stream: BinaryIO, found: intake.Inspected, rules: _Rules) -> Fates:
     total = Fates()
     size = stream.seek(0, 2)
     with _bar(size) as bar:
         try:
-            for fates, place in intake.rehearse(stream, found):
+            for fates, place in intake.rehearse(
+                stream, found, policy=rules.policy, policies=rules.policies
+            ):
                 for name in ("created", "updated", "unchanged", "rejected", "warned"):
                     setattr(total, name, getattr(total, name) + getattr(fates, name))
                 total.problems += fates.problems
@@ -174,8 +206,13 @@ def _rehearse(stream: BinaryIO, found: intake.Inspected) -> Fates:
 # --- The mapping --------------------------------------------------------------------------------
 
 
-def _mapping(file: Path, headers: list[str], guessed: Mapping[int, str]) -> dict[int, str]:
-    """The guess with what the file says about its columns; what the file says wins."""
+def _mapping(
+    file: Path, headers: list[str], guessed: Mapping[int, str]
+) -> tuple[dict[int, str], dict[str, str]]:
+    """The guess with what the file says about its columns, and the policies of single fields.
+
+    What the file says wins.
+    """
     with _opened(file) as stream:
         try:
             given = json.load(stream)
@@ -183,13 +220,18 @@ def _mapping(file: Path, headers: list[str], guessed: Mapping[int, str]) -> dict
             raise CommandError(f"{file} is not JSON: {error}.", returncode=2) from error
     if not isinstance(given, dict):
         raise CommandError(f"{file}: expected an object, column name → field.", returncode=2)
+    policies: dict[str, str] = {}
+    for column, target in list(given.items()):
+        if isinstance(target, dict):
+            given[column] = target.get("field")
+            policies.update(_own_policy(file, column, target))
     for column, target in given.items():
         if column not in headers:
             names = ", ".join(headers)
             raise CommandError(
                 f"{file}: the CSV file has no column “{column}”. It has: {names}.", returncode=2
             )
-        if target is not None and target not in importing.TARGETS:
+        if target is not None and str(target) not in importing.TARGETS:
             fields = ", ".join(importing.TARGETS)
             raise CommandError(
                 f"{file}: “{column}” cannot be “{target}”. Fields are: {fields}.", returncode=2
@@ -200,7 +242,22 @@ def _mapping(file: Path, headers: list[str], guessed: Mapping[int, str]) -> dict
         for index, target in guessed.items()
         if headers[index] not in given and target not in taken
     }
-    return mapping | {headers.index(column): target for column, target in given.items() if target}
+    named = {headers.index(column): target for column, target in given.items() if target}
+    return mapping | named, policies
+
+
+def _own_policy(file: Path, column: str, given: Mapping[str, Any]) -> dict[str, str]:
+    """The policy of one column, by its field. Ends the command for anything else."""
+    if given.keys() - {"field", "policy"} or not isinstance(given.get("field"), str):
+        raise CommandError(
+            f'{file}: “{column}” takes {{"field": "…", "policy": "…"}}.', returncode=2
+        )
+    if "policy" not in given:
+        return {}
+    try:
+        return intake.clean_policies({given["field"]: given["policy"]}, "")
+    except Refused as error:
+        raise CommandError(f"{file}: {error}", returncode=2) from error
 
 
 # --- Refused rows -------------------------------------------------------------------------------

@@ -29,10 +29,10 @@ def unguard(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tenants", "0004_single_keys"),
+        ("tenants", "0008_vouched_addresses"),
         ("integrations", "0002_dead_letters"),
-        ("leads", "0004_icp_draft"),
-        ("campaigns", "0005_no_lead_before_its_messages"),
+        ("leads", "0006_lead_owner"),
+        ("campaigns", "0008_test_sends"),
     ]
 
     operations = [migrations.RunPython(guard, unguard)]
