@@ -94,6 +94,8 @@ RAW_SQL = {
     "agenticos/sql.py": "bulk UPDATE … FROM (VALUES …), bound parameters",
     "agenticos/clock.py": "the database's time",
     "agenticos/doctor.py": "asks the database about itself",
+    "agenticos/bench/claim.py": "the two statements of a claim, bare",
+    "agenticos/bench/importing.py": "COPY and INSERT … ON CONFLICT, bare",
     "agenticos/bench/api_campaign.py": "repeats the SQL of a request, bare",
     "agenticos/limits.py": "one statement asks and counts, on a connection of its own",
 }
