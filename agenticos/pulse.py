@@ -17,8 +17,17 @@ EVERY_S = 1.0
 PATIENCE_S = 2.0
 
 
+_starting = threading.Lock()
+_started = False
+
+
 def start() -> None:
-    """Begin, once per process; the process that forks must not."""
+    """Begin, once per process; again it does nothing. The process that forks must not."""
+    global _started
+    with _starting:
+        if _started:
+            return
+        _started = True
     connection_created.connect(outage.limit, dispatch_uid="outage")
     threading.Thread(target=_beat, name="pulse", daemon=True).start()
 

@@ -99,6 +99,8 @@ RAW_SQL = {
     "agenticos/postgres/schema.py": "reads the catalogue of tables and keys",
     "agenticos/postgres/rights.py": "gives the roles their rights",
     "agenticos/postgres/starting.py": "asks who logged in and who owns the tables",
+    "agenticos/bench/claim.py": "the two statements of a claim, bare",
+    "agenticos/bench/importing.py": "COPY and INSERT … ON CONFLICT, bare",
     "agenticos/bench/api_campaign.py": "repeats the SQL of a request, bare",
     "agenticos/limits.py": "one statement asks and counts, on a connection of its own",
 }

@@ -410,6 +410,7 @@ def test_what_happens_at_the_door_is_logged_with_ids_only(acme, alice, vera, bro
 
 PRODUCTION = {
     "ALLOWED_HOSTS": "app.agenticos.example", "DEBUG": "off", "REQUIRE_MFA": "",
+    "GHL_BASE_URL": "", "INSTAGRAM_GRAPH_BASE_URL": "", "OUTBOUND_ALLOW_PRIVATE": "off",
     "TRUSTED_PROXIES": "1", "SECRET_KEY": "qW8-" + "zR5tY2uI9oP4aS7dF1gH6jK3" * 3,
 }  # fmt: skip
 

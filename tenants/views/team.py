@@ -33,6 +33,7 @@ NAMES: dict[str, Promise] = {
     "tenant.stop": gettext_lazy("Stop all sending"),
     "campaigns.control": gettext_lazy("Pause and stop campaigns"),
     "campaigns.edit": gettext_lazy("Write campaigns and templates"),
+    "messages.test": gettext_lazy("Send test messages"),
     "messages.resolve": gettext_lazy("Resolve and retry messages"),
     "leads.edit": gettext_lazy("Edit leads"),
     "leads.import": gettext_lazy("Import leads"),
