@@ -563,7 +563,7 @@ def test_pure_modules_know_no_database_and_no_clock():
 
 
 def test_the_stairs_hold():
-    """import-linter as `make check` runs it: in a process of its own, as it silences all loggers."""
+    """import-linter as `make check` runs it, in its own process: it silences all loggers."""
     (command,) = (command for name, command in checks.STEPS if name == "stairs")
     done = subprocess.run([*command, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
