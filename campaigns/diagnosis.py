@@ -237,7 +237,7 @@ def previews(campaign: Campaign, count: int = 3) -> list[Preview]:
 def _first_leads(campaign: Campaign, count: int) -> list[Lead]:
     """The first who get a message; where nobody does, the first whose data is not enough."""
     reach = Reach.of(campaign, timezone.now())
-    found = list(reach.scores()[:count]) or list(reach.scores(reason=Code.MISSING_VARIABLE)[:count])
+    found = reach.first(count) or list(reach.scores(reason=Code.MISSING_VARIABLE)[:count])
     return [score.lead for score in found]
 
 

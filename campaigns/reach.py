@@ -109,6 +109,17 @@ class Reach:
         found = ask(reason, band, lacks)
         return found.select_related("lead").order_by("-total", "lead_id")
 
+    def first(self, count: int) -> list[LeadScore]:
+        """The scores of the first who get a message, at most `count` of them."""
+        if self.version is None:
+            return []
+        if self.by_hand or self.needed:
+            return list(self.scores()[:count])
+        # Nobody is lacking anything: so they are the first of all, and where the limit cuts off
+        # need not be known.
+        best = self._writable().select_related("lead")
+        return list(best[: min(count, self.campaign.limit)])
+
     # --- A filter: its leads' scores, each with one fate --------------------------------------
 
     def _fates(self) -> Fated:

@@ -20,6 +20,7 @@ from agenticos.tests.factories import (
     make_member,
     make_message,
 )
+from leads import actions
 from leads.filters import LeadFilter
 from leads.layout import Layout, canonical
 from leads.models import Lead, LeadTag, SavedView
@@ -108,6 +109,27 @@ def three(acme):
 )
 def test_a_condition_finds_its_leads(three, found, rule, handles):
     assert found(where(rule)) == handles
+
+
+@pytest.mark.parametrize(
+    ("value", "handles"),
+    [
+        ("clínica", ["ana"]),
+        ("CLINICA", ["ana"]),
+        ("ínica de", ["ana"]),
+        ("bem-estar", ["ana"]),
+        ("🌿", ["ana"]),
+        ("100%", ["rui"]),
+        ("a", ["ana", "rui"]),
+    ],
+)
+def test_a_bio_is_searched_without_its_accents(acme, found, value, handles):
+    ana = make_lead(acme, "ana", bio="Dona da Clínica de bem-estar 🌿")
+    rui = make_lead(acme, "rui", bio="Vendas, 100% online")
+    with scope.as_tenant(acme):
+        actions.ensure_icp(acme, now=timezone.now())
+        actions.score_leads([ana.pk, rui.pk])
+    assert sorted(found(where(("bio", "contains", value)))) == handles
 
 
 def test_conditions_hold_together_or_one_of_them_does(three, found):
