@@ -20,6 +20,7 @@ import pytest  # noqa: E402
 
 def pytest_configure(config: pytest.Config) -> None:
     environment.name_databases()
+    environment.name_redis()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -130,6 +130,18 @@ def name_databases() -> None:
     database.setdefault("TEST", {})["NAME"] = name
 
 
+def name_redis() -> None:
+    """Give this process its own number of Redis.
+
+    pytest-django has read the settings before `enter`: in a worker they are the first process's.
+    """
+    from django.conf import settings
+
+    if has_redis():
+        settings.REDIS_URL = os.environ["REDIS_URL"]
+        settings.CACHES["default"]["LOCATION"] = settings.REDIS_URL
+
+
 def remove_folder() -> None:
     """Take the SQLite folder away: the run is over. Its workers leave that to the first process."""
     if (folder := os.environ.get(_MADE_IN)) and not _worker():
