@@ -18,6 +18,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.db import IntegrityError, transaction
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from tenants.models import AuditCheck, AuditEntry, AuditSeal, Tenant
 
@@ -99,13 +101,13 @@ class Outcome:
         return not self.problem
 
 
-# Codes of what can be wrong, and the sentence of each for the command.
-PROBLEMS: Final = {
-    "altered": "a field of the entry is not what was sealed",
-    "missing": "a link or an entry is missing here or before",
-    "moved": "the link of this entry does not follow from the one before",
-    "unsealed": "the entry is marked as sealed, and has no link",
-    "cut": "the chain ends before where it ended at the last verification, or differs there",
+# Codes of what can be wrong, and the sentence of each.
+PROBLEMS: Final[dict[str, Promise]] = {
+    "altered": _("a field of the entry is not what was sealed"),
+    "missing": _("a link or an entry is missing here or before"),
+    "moved": _("the link of this entry does not follow from the one before"),
+    "unsealed": _("the entry is marked as sealed, and has no link"),
+    "cut": _("the chain ends before where it ended at the last verification, or differs there"),
 }
 
 
