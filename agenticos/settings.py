@@ -294,6 +294,7 @@ WAKE_UPS = {
     "leads.tasks.import_slice": "leads.tasks.next_import_at",
     "leads.tasks.rescore_slice": "leads.tasks.next_rescore_at",
     "leads.tasks.bulk_slice": "leads.tasks.next_bulk_at",
+    "tenants.tasks.seal_slice": "tenants.tasks.next_seal_at",
 }
 
 # --- People -----------------------------------------------------------------------------------

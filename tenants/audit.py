@@ -25,6 +25,7 @@ def record(obj: models.Model, action: str, *, by: User | None, **data: Any) -> N
         tenant_id=getattr(obj, "tenant_id", None) or obj.pk,
         at=at,
         user=by,
+        actor_id=by.pk if by else None,
         actor=by.email if by else "system",
         action=action,
         object_type=obj._meta.label_lower,

@@ -14,6 +14,7 @@ from django.db import models, transaction
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from tenants.append_only import AppendOnly
 from tenants.limits import Limited, living_keys
 from tenants.owned import TenantOwned
 from tenants.roles import Role
@@ -328,8 +329,13 @@ class IdempotencyRecord(TenantOwned):
         return f"{self.method} {self.path}: {self.status}"
 
 
-class AuditEntry(TenantOwned):
-    """Who did what to which row. Written with the change, never altered."""
+class AuditEntry(AppendOnly):
+    """Who did what to which row. Written with the change, never altered; then sealed.
+
+    `sealed` says that the chain has it (see tenants/sealing.py); it finds what waits, cheaply.
+    """
+
+    MARKS = {"user": (None,), "sealed": (True,)}
 
     tenant = models.ForeignKey(
         Tenant, on_delete=models.CASCADE, related_name="audit_entries", db_index=False
@@ -337,24 +343,69 @@ class AuditEntry(TenantOwned):
     at = models.DateTimeField()
     # SET_NULL: the entry outlives the person; `actor` keeps how they were known.
     user = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    actor_id = models.BigIntegerField(null=True)  # the person's id, also when they are gone
     actor = models.CharField(max_length=254)
     action = models.CharField(max_length=60)
     object_type = models.CharField(max_length=60)
     object_id = models.BigIntegerField(null=True)
     data = models.JSONField(default=dict)
+    sealed = models.BooleanField(default=False, db_default=False)
 
-    class Meta(TenantOwned.Meta):
+    class Meta(AppendOnly.Meta):
         verbose_name = _("audit entry")
         verbose_name_plural = _("audit entries")
         indexes = [
             # The activity of one object, newest first.
             models.Index(
                 fields=["tenant", "object_type", "object_id", "-id"], name="audit_by_object"
-            )
+            ),
+            # What waits to be sealed: nearly nothing, most of the time.
+            models.Index(
+                fields=["tenant", "id"], condition=models.Q(sealed=False), name="audit_unsealed"
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.action} · {self.actor}"
+
+
+class AuditSeal(AppendOnly):
+    """A link of the tenant's chain: an entry's fields and the link before, as one SHA-256."""
+
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.CASCADE, related_name="audit_seals", db_index=False
+    )
+    # RESTRICT: an entry goes with its whole tenant, or not at all.
+    entry = models.OneToOneField(AuditEntry, on_delete=models.RESTRICT, related_name="seal")
+    number = models.BigIntegerField()  # 1, 2, 3 … in the tenant
+    previous = models.CharField(max_length=64, blank=True)  # '' for the first
+    hash = models.CharField(max_length=64)
+
+    class Meta(AppendOnly.Meta):
+        constraints = [
+            *AppendOnly.Meta.constraints,
+            models.UniqueConstraint(fields=["tenant", "number"], name="audit_seal_number"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.hash[:12]}"
+
+
+class AuditCheck(TenantOwned):
+    """The last time that the tenant's chain was gone through: how far it went and what was found.
+
+    The chain must still hold that link the next time, so a cut-off end is found too.
+    """
+
+    tenant = models.OneToOneField(Tenant, on_delete=models.CASCADE, related_name="audit_check")
+    at = models.DateTimeField()
+    number = models.BigIntegerField()  # of the last link that was good; 0 for none
+    hash = models.CharField(max_length=64, blank=True)
+    entry = models.BigIntegerField(null=True)  # the id of the first one that was not
+    problem = models.CharField(max_length=40, blank=True)  # '' when all was good
+
+    def __str__(self) -> str:
+        return self.problem or "ok"
 
 
 class Notification(TenantOwned):

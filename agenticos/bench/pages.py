@@ -67,6 +67,7 @@ FACES: Final[dict[str, tuple[str, ...]]] = {
     "campaigns:start": ("{draft}",),
     "campaigns:launch-audience": ("{draft}", "?reason=over_limit", "?reason=in_another_campaign"),
     "campaigns:content": ("{draft}",),
+    "audit:list": ("?person=owner", "?action=campaign.paused", "?type=campaigns.message"),
     "leads:list": (
         "?band=HOT", "?view=fresh&band=HOT&messaged=no&suppressed=no", "?sort=newest",
         "?sort=followers", "?q=lead00999", "?q=nobody-has-this-name", "?tag=spring+list",
@@ -101,6 +102,7 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
     "integrations:list": ("connections",),
     "integrations:outbox": ("outbox",),
     "integrations:item": ("item",),
+    "audit:list": ("trail",),
 }
 # Live parts that a form asks for with what is typed in it; nothing is stored.
 TYPED: Final[dict[str, tuple[str, dict[str, str]]]] = {

@@ -17,7 +17,9 @@ from agenticos.postgres.base import SYSTEM_ROLE
 
 WEB_ROLE = "app_web"
 # Pages may add to these tables and read them, no more: the past stays as it was written.
-APPEND_ONLY = ("tenants_auditentry",)
+APPEND_ONLY = ("tenants_auditentry", "tenants_auditseal")
+# But for these columns: that an entry is sealed, and that its person's account is gone.
+STILL_OPEN = {"tenants_auditentry": "user_id, sealed"}
 
 _GRANT = f"""
 DO $$
@@ -78,3 +80,5 @@ def take(using: str, **_: Any) -> None:
             if table in there:
                 name = connection.ops.quote_name(table)
                 cursor.execute(f"REVOKE UPDATE, DELETE, TRUNCATE ON {name} FROM {WEB_ROLE}")
+            if table in there and table in STILL_OPEN:
+                cursor.execute(f"GRANT UPDATE ({STILL_OPEN[table]}) ON {name} TO {WEB_ROLE}")

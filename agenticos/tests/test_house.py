@@ -77,6 +77,7 @@ SYSTEM = {
     "tenants/middleware.py": "membership look-up, and the admin",
     "tenants/second_factor.py": "the memberships of the person who logged in",
     "tenants/authentication.py": "the key of a program, before its tenant is known",
+    "tenants/tasks.py": "audit entries of all tenants that wait to be sealed",
     "leads/tasks.py": "sweeps over all tenants",
     "campaigns/tasks.py": "sweeps over all tenants",
     "campaigns/claiming.py": "leases accounts fairly over tenants",
