@@ -1,4 +1,4 @@
-"""Wrap every tenant's data key with the newest master key of CREDENTIAL_KEYS."""
+"""Bring all that a master key of CREDENTIAL_KEYS seals under the newest one."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from tenants import crypto
+from agenticos import scope
+from tenants import crypto, second_factor
 from tenants.models import Tenant
 
 
 class Command(BaseCommand):
     help = (
-        "Wrap every tenant's data key with the first key of CREDENTIAL_KEYS. One short "
-        "transaction per tenant: may be stopped and repeated, and run while the server runs."
+        "Bring every tenant's data key, and the secrets of authenticator apps, under the first "
+        "key of CREDENTIAL_KEYS. May be stopped and repeated, and run while the server runs."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        with scope.as_system("rotation of the master keys"):
+            self._rotate()
+
+    def _rotate(self) -> None:
         done, broken = 0, []
         for pk, slug in Tenant.objects.order_by("pk").values_list("pk", "slug"):
             try:
@@ -24,6 +29,14 @@ class Command(BaseCommand):
             except crypto.CannotOpen as error:
                 broken.append(slug)
                 self.stderr.write(f"{slug}: {error}")
-        self.stdout.write(f"{done} data keys wrapped anew, {len(broken)} do not open.")
+        factors = 0
+        try:
+            factors = second_factor.reseal()
+        except crypto.CannotOpen as error:
+            broken.append("second factors")
+            self.stderr.write(f"second factors: {error}")
+        self.stdout.write(f"{done} data keys wrapped anew, {factors} second-factor secrets sealed.")
         if broken:
-            raise CommandError("Keep the old master keys until every data key opens.")
+            raise CommandError(
+                f"Does not open: {', '.join(broken)}. Keep the old master keys until all does."
+            )
