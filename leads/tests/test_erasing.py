@@ -56,7 +56,8 @@ def acme(in_tenant: Any) -> Tenant:
 
 
 def make_person(tenant: Tenant, **fields: Any) -> Lead:
-    texts = ("name", "bio", "category", "frequency", "city", "website", "source")
+    names = ("name", "bio", "category", "frequency", "city", "website", "source")
+    texts: dict[str, Any] = {name: f"{MARK} {name}"[:40] for name in names}
     lead = factories.make_lead(
         tenant,
         MARK,
@@ -64,7 +65,7 @@ def make_person(tenant: Tenant, **fields: Any) -> Lead:
         phone=PHONE,
         ghl_id=CRM_ID,
         instagram_scoped_id=SCOPED_ID,
-        **{name: f"{MARK} {name}"[:40] for name in texts},
+        **texts,
         **fields,
     )
     engines = rescoring.engines_in_use(rescoring.lock_icp())
@@ -312,7 +313,7 @@ def test_an_erased_person_who_comes_back_is_not_writable(acme: Tenant, known: st
     row = {"handle": MARK} if known == "handle" else {"handle": "new.name"}
     row |= {"email": EMAIL} if known == "email" else {"phone": PHONE} if known == "phone" else {}
     (outcome,) = editing.upsert_leads(acme, [row], by=None, now=now)
-    lead = Lead.objects.get(pk=outcome.lead_id)
+    lead = Lead.objects.get(handle=outcome.handle)
     assert lead.suppressed_at is not None
     # A campaign that has them in its queue skips them in the claim.
     campaign = factories.make_campaign(acme, state="running")
