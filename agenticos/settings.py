@@ -488,6 +488,10 @@ if SENTRY_DSN and not (urlsplit(SENTRY_DSN).username and urlsplit(SENTRY_DSN).ho
 SENTRY_ENVIRONMENT = env.str("SENTRY_ENVIRONMENT", "") or ("local" if IS_LOCAL else "production")
 SENTRY_RELEASE = env.str("SENTRY_RELEASE", "")
 
+# --- Personal data ----------------------------------------------------------------------------
+# What the rooms above `leads` know of a person: called by name, since imports go down.
+PERSONAL_DATA = ["campaigns.personal"]
+
 # --- Logs -------------------------------------------------------------------------------------
 LOG_FORMAT = _one_of("LOG_FORMAT", "console", ("console", "json"))
 LOG_LEVEL = _one_of("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))

@@ -45,6 +45,7 @@ class Code(StrEnum):
     NOT_SCORED = "not_scored"
     MISSING_VARIABLE = "missing_variable"
     SKIPPED_BY_PERSON = "skipped_by_person"
+    LEAD_REMOVED = "lead_removed"
     # Of a test message alone.
     TEST_NOT_TAKEN = "test_not_taken"
     TEST_UNKNOWN = "test_unknown"
@@ -109,6 +110,7 @@ SENTENCES: dict[str, Promise | str] = {
     ),
     Code.BLOCKED_BY_PERSON: _("A person took this account out of rotation."),
     Code.SKIPPED_BY_PERSON: _("A person decided not to send it."),
+    Code.LEAD_REMOVED: _("The person was erased, so nothing is sent to them."),
 }
 
 

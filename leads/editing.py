@@ -113,6 +113,7 @@ def edit_lead(
     """
     actions.ensure_icp(lead.tenant, by=by, now=now)
     engines = rescoring.engines_in_use(rescoring.lock_icp())
+    _check_living(lead)
     if seen and version_of(Lead.objects.get(pk=lead.pk)) != seen:
         raise Refused(
             _("Somebody or an import changed this lead meanwhile. Look at it again, then edit."),
@@ -135,6 +136,12 @@ def _check_contact(ghl_id: str, lead_id: int) -> None:
     """Two people in our list cannot be one contact of the CRM."""
     if ghl_id and Lead.objects.filter(ghl_id=ghl_id).exclude(pk=lead_id).exists():
         raise Refused(_("The GoHighLevel id belongs to another lead already."), code="ghl_id_taken")
+
+
+def _check_living(lead: Lead) -> None:
+    """Nothing comes back to what is left of an erased person. Have the tenant's turn."""
+    if Lead.objects.filter(pk=lead.pk, handle__startswith=Lead.ERASED).exists():
+        raise Refused(_("This person was erased. Nothing is known of them."), code="erased")
 
 
 def version_of(lead: Lead) -> str:
@@ -208,6 +215,7 @@ def free_lead(lead: Lead, *, by: User | None, now: datetime) -> int:
     """
     actions.ensure_icp(lead.tenant, by=by, now=now)
     rescoring.lock_icp()
+    _check_living(lead)
     if not Lead.objects.filter(pk=lead.pk, suppressed_at__isnull=False).exists():
         raise Refused(_("This person may be written to already."), code="not_suppressed")
     freed = suppression.lift(lead)

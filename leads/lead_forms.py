@@ -154,6 +154,25 @@ class StopForm(forms.Form):
     )
 
 
+class EraseForm(forms.Form):
+    """The handle, typed once more: nobody erases by a slip of the hand."""
+
+    handle = forms.CharField(label=gettext_lazy("Type the handle to confirm"), max_length=300)
+
+    def __init__(self, data: Any, *, handle: str) -> None:
+        super().__init__(data)
+        self._expected = handle
+        self.fields["handle"].widget.attrs |= {"autocomplete": "off", "spellcheck": "false"}
+
+    def clean_handle(self) -> str:
+        given = str(self.cleaned_data["handle"])
+        if normalise_handle(given) != self._expected:
+            raise forms.ValidationError(
+                _("This is not the handle. Type: %(handle)s") % {"handle": self._expected}
+            )
+        return given
+
+
 class TagForm(forms.Form):
     """The tag that many leads get, or lose."""
 

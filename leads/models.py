@@ -163,6 +163,9 @@ class Lead(TenantOwned):
 
     objects = ScopedManager.from_queryset(LeadQuerySet)()  # type: ignore[assignment,misc]
 
+    # What the handle of an erased person begins with: no handle has a hyphen.
+    ERASED: ClassVar[str] = "erased-"
+
     class Meta(TenantOwned.Meta):
         verbose_name = _("lead")
         verbose_name_plural = _("leads")
@@ -203,6 +206,11 @@ class Lead(TenantOwned):
 
     def get_absolute_url(self) -> str:
         return reverse("leads:detail", args=[self.tenant.slug, self.pk])
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether this is what is left of a person who was erased."""
+        return self.handle.startswith(self.ERASED)
 
 
 class LeadScore(TenantOwned):

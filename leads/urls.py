@@ -13,6 +13,7 @@ from leads.views import (
     import_steps,
     imports,
     listing,
+    privacy,
     saved_views,
 )
 
@@ -27,6 +28,8 @@ urlpatterns = [
     path("<int:pk>/owner/", editing.lead_owner, name="owner"),
     path("<int:pk>/stop/", editing.lead_stop, name="stop"),
     path("<int:pk>/free/", editing.lead_free, name="free"),
+    path("<int:pk>/erase/", privacy.lead_erase, name="erase"),
+    path("<int:pk>/subject-export/", privacy.lead_subject_export, name="subject-export"),
     path("views/save/", saved_views.view_save, name="view-save"),
     path("views/<int:pk>/edit/", saved_views.view_edit, name="view-edit"),
     path("views/<int:pk>/update/", saved_views.view_update, name="view-update"),

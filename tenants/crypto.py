@@ -102,6 +102,23 @@ def reveal_with_master(context: str, sealed: bytes) -> str:
 
 
 @transaction.atomic
+def rewrap_data_key(tenant_id: int) -> bool:
+    """Wrap the tenant's data key with the newest master key; False if there is nothing to do.
+
+    The data key itself stays, so secrets and derived keys do too. Raises CannotOpen.
+    """
+    tenant = Tenant.objects.select_for_update().filter(pk=tenant_id).first()
+    if tenant is None or not tenant.data_key:
+        return False
+    wrapped = bytes(tenant.data_key)
+    if wrapped.partition(b":")[0] == next(iter(master_keys())).encode():
+        return False
+    tenant.data_key = wrap_data_key(tenant_id, unwrap_data_key(tenant_id, wrapped))
+    tenant.save(update_fields=["data_key"])
+    return True
+
+
+@transaction.atomic
 def _data_key(tenant_id: int) -> bytes:
     """The tenant's data key, made at first use."""
     tenant = Tenant.objects.select_for_update().get(pk=tenant_id)

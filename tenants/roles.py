@@ -41,6 +41,7 @@ ACTIONS: dict[str, frozenset[Role]] = {
     "leads.import": _OPERATORS,
     "leads.export": _MANAGERS,
     "leads.free": _MANAGERS,  # let somebody be written to again who was not to be
+    "leads.erase": _MANAGERS,  # remove what is known of a person for good
     "leads.share_views": _MANAGERS,  # change or remove a view that somebody else shares
     "icp.view": _EVERYBODY,
     "icp.edit": _MANAGERS,

@@ -7,6 +7,7 @@ import base64
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django_htmx.http import HttpResponseClientRedirect
@@ -71,14 +72,27 @@ class Adapter(DefaultMFAAdapter):
 def reseal() -> int:
     """Seal every stored secret anew with the newest master key; return how many changed.
 
-    Part of a rotation of CREDENTIAL_KEYS. Can be stopped and repeated. Raises CannotOpen.
+    Part of a rotation of CREDENTIAL_KEYS: one short transaction per row, so it can be stopped and
+    repeated, and of two at once each row has one winner. Raises CannotOpen.
     """
-    adapter, changed = Adapter(), 0
-    newest = next(iter(crypto.master_keys())).encode() + b":"
-    for row in Authenticator.objects.exclude(type=Authenticator.Type.WEBAUTHN).iterator():
-        for name in {"secret", "seed"} & set(row.data):
-            if not base64.b64decode(row.data[name]).startswith(newest):
-                row.data[name] = adapter.encrypt(adapter.decrypt(row.data[name]))
-                row.save(update_fields=["data"])
-                changed += 1
-    return changed
+    kept = Authenticator.objects.exclude(type=Authenticator.Type.WEBAUTHN)
+    return sum(_reseal_row(pk) for pk in kept.order_by("pk").values_list("pk", flat=True))
+
+
+@transaction.atomic
+def _reseal_row(pk: int) -> int:
+    # Held: recovery codes that are used meanwhile are written to the same row.
+    row = Authenticator.objects.select_for_update().filter(pk=pk).first()
+    if row is None:
+        return 0
+    adapter, newest = Adapter(), next(iter(crypto.master_keys())).encode() + b":"
+    old = [
+        name
+        for name in ("secret", "seed")
+        if name in row.data and not base64.b64decode(row.data[name]).startswith(newest)
+    ]
+    for name in old:
+        row.data[name] = adapter.encrypt(adapter.decrypt(row.data[name]))
+    if old:
+        row.save(update_fields=["data"])
+    return len(old)

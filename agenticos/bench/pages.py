@@ -49,7 +49,9 @@ MEANT: Final = {
     "integrations:credential pk": "crm", "integrations:off pk": "crm", "keys:pk": "key",
 }  # fmt: skip
 # Addresses that are files and no pages: as long as they are large.
-FILES: Final = ("leads:export-file", "leads:import-rejects", "campaigns:export")
+FILES: Final = (
+    "leads:export-file", "leads:import-rejects", "leads:subject-export", "campaigns:export",
+)  # fmt: skip
 # Pages that there are only with a query.
 ASKED: Final = ("icp:compare",)
 # The other faces of a page: queries, and rows in another state (by the id's meaning).

@@ -72,6 +72,7 @@ SYSTEM = {
     "agenticos/demo/__init__.py": "whether the demo's leads are in",
     "agenticos/provisioning.py": "writes several tenants in one transaction",
     "agenticos/management/commands/invariants.py": "counts over all tenants",
+    "agenticos/management/commands/rotate_credential_keys.py": "the keys of all tenants",
     "agenticos/management/commands/run_until_idle.py": "what is due in any tenant",
     "agenticos/worker/jobs.py": "what is due in any tenant",
     "tenants/middleware.py": "membership look-up, and the admin",

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 
 from agenticos.htmx import render_page
 from integrations.models import ExternalId, SyncItem
-from leads import scoring, suppression, timeline
+from leads import erasing, scoring, suppression, timeline
 from leads.bulk import STOP_REASONS
 from leads.models import Band, Icp, IcpVersion, Lead, LeadScore
 from leads.segments import source_label
@@ -94,7 +94,12 @@ def _about(lead: Lead) -> dict[str, Any]:
     stops = suppression.reasons_of(lead) if lead.suppressed_at else []
     return {
         "stops": [
-            (stop.get_kind_display(), str(STOP_REASONS.get(stop.reason, stop.reason)))
+            (
+                stop.get_kind_display(),
+                _("A person with it was erased")
+                if stop.reason == erasing.REASON
+                else str(STOP_REASONS.get(stop.reason, stop.reason)),
+            )
             for stop in stops
         ],
         "sync": SyncItem.objects.filter(key=key).order_by("pk").first(),

@@ -41,6 +41,7 @@ NAMES: dict[str, Promise] = {
     "campaigns.resume": gettext_lazy("Resume campaigns, lift the stop"),
     "leads.export": gettext_lazy("Export leads"),
     "leads.free": gettext_lazy("Lift a do-not-contact mark"),
+    "leads.erase": gettext_lazy("Erase people for good"),
     "leads.share_views": gettext_lazy("Change views that others share"),
     "icp.edit": gettext_lazy("Publish ICP versions"),
     "accounts.edit": gettext_lazy("Manage sending accounts"),
