@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from agenticos.errors import Refused
+from agenticos.locking import locked
 from campaigns import actions, health, ledger
 from campaigns.models import Campaign, Message, SendingAccount
 from integrations import connecting
@@ -88,7 +89,7 @@ def edit_account(
         .order_by("id")
         .select_for_update(of=("self",))
     )
-    row = SendingAccount.objects.select_for_update().get(pk=account.pk)
+    row = locked(SendingAccount.objects.select_for_update(), account.pk)
     changes = {
         name: values[name] for name in PACE if name in values and getattr(row, name) != values[name]
     }

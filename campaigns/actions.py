@@ -13,6 +13,7 @@ from datetime import datetime
 from django.db import transaction
 from django.utils.translation import gettext as _, ngettext
 
+from agenticos import locking
 from agenticos.errors import Refused
 from agenticos.queue import enqueue
 from campaigns import health, ledger
@@ -112,10 +113,11 @@ def _in_flight(campaign_id: int) -> int:
 def _message_for_change(message: Message, *, sends: bool) -> tuple[Message, Campaign]:
     """The message and its campaign, both locked, in the order that all writers keep.
 
-    Raises Refused when it is to be sent (`sends`) and the campaign was stopped.
+    Raises Refused when it is to be sent (`sends`) and the campaign was stopped, and when
+    either is gone.
     """
-    campaign = Campaign.objects.select_for_update().get(pk=message.campaign_id)
-    row = Message.objects.select_for_update(of=("self",)).get(pk=message.pk)
+    campaign = locking.locked(Campaign.objects.select_for_update(), message.campaign_id)
+    row = locking.locked(Message.objects.select_for_update(of=("self",)), message.pk)
     if sends and campaign.state == State.CANCELLED:
         raise Refused(
             _("The campaign was stopped, so nothing of it can be sent any more."),
@@ -319,7 +321,7 @@ def block_account(
         .order_by("id")
         .select_for_update(of=("self",))
     )
-    row = SendingAccount.objects.select_for_update().get(pk=account.pk)
+    row = locking.locked(SendingAccount.objects.select_for_update(), account.pk)
     if row.state == SendingAccount.State.BLOCKED:
         raise Refused(_("This account is blocked already."), code="wrong_state")
     row.state = SendingAccount.State.BLOCKED

@@ -12,6 +12,7 @@ from datetime import datetime
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from agenticos import locking
 from agenticos.errors import Refused
 from campaigns import library, pacing, rendering
 from campaigns.models import Campaign, CampaignAccount, CampaignCounts, SendingAccount, Step
@@ -22,12 +23,12 @@ NAME_LENGTH = 120
 
 
 def locked(campaign: Campaign) -> Campaign:
-    """The campaign's row, locked, as it is now; the caller's object is brought up to date."""
-    row = (
-        Campaign.objects.select_for_update(of=("self",))
-        .select_related("tenant")
-        .get(pk=campaign.pk)
-    )
+    """The campaign's row, locked, as it is now; the caller's object is brought up to date.
+
+    Raises Refused when it is gone.
+    """
+    rows = Campaign.objects.select_for_update(of=("self",)).select_related("tenant")
+    row = locking.locked(rows, campaign.pk)
     campaign.state = row.state
     return row
 

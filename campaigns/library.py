@@ -11,6 +11,7 @@ from django.db.models import Count, Max, Q
 from django.utils.translation import gettext as _
 
 from agenticos.errors import Refused
+from agenticos.locking import locked
 from campaigns import rendering
 from campaigns.models import Campaign, Step, Template, TemplateVersion
 from tenants import audit
@@ -49,7 +50,7 @@ def edit_template(
 
     Raises Refused as `add_template`.
     """
-    row = Template.objects.select_for_update().get(pk=template.pk)
+    row = locked(Template.objects.select_for_update(), template.pk)
     if (row.name, row.body) != (name, body):
         is_new_text = row.body != body
         row.name, row.body = name, body

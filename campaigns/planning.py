@@ -143,7 +143,8 @@ def forecast_for(
         inputs = forecasts.changed(inputs, what_if)
     found = forecasts.forecast(inputs)
     assumes = "resume" if campaign.state in AT_REST else ""
-    assumes = "start" if campaign.state in BEFORE_START else assumes
+    # Preparing is past the question: somebody has said yes.
+    assumes = "start" if campaign.state in (State.DRAFT, State.SCHEDULED) else assumes
     return CampaignForecast(campaign, found, _days(campaign, found, now), inputs, assumes)
 
 

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from agenticos.errors import Refused
+from agenticos.locking import locked
 from campaigns.models import Campaign
 from tenants import audit
 from tenants.models import User
@@ -15,8 +16,8 @@ from tenants.models import User
 
 @transaction.atomic
 def delete_draft(campaign: Campaign, *, by: User | None, now: datetime) -> None:
-    """Delete a draft with its texts. Raises Refused once it has been started."""
-    row = Campaign.objects.select_for_update(of=("self",)).get(pk=campaign.pk)
+    """Delete a draft with its texts. Raises Refused once it has been started or is gone."""
+    row = locked(Campaign.objects.select_for_update(of=("self",)), campaign.pk)
     if row.state != Campaign.State.DRAFT:
         raise Refused(
             _("Only a draft can be deleted. Stop the campaign instead; its record stays."),

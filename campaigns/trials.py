@@ -24,6 +24,7 @@ from django.utils.translation import gettext as _
 from agenticos import clock as clocks, leasing, queue, scope
 from agenticos.errors import Refused
 from agenticos.leasing import NO_LEASE
+from agenticos.locking import locked
 from campaigns import health, ledger, pacing
 from campaigns.codes import Code, sentence
 from campaigns.facts import account_facts, pace_of
@@ -59,7 +60,7 @@ def set_recipient(account: SendingAccount, given: str, *, by: User | None) -> bo
     Raises Refused for what is no handle or id, and for whom a test must not go to.
     """
     recipient = clean_recipient(account, given)
-    row = SendingAccount.objects.select_for_update(of=("self",)).get(pk=account.pk)
+    row = locked(SendingAccount.objects.select_for_update(of=("self",)), account.pk)
     if row.test_recipient == recipient:
         return False
     row.test_recipient = account.test_recipient = recipient

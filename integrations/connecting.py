@@ -15,6 +15,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext, gettext as _, gettext_lazy
 
 from agenticos.errors import Refused
+from agenticos.locking import locked
 from integrations.actions import TROUBLE
 from integrations.errors import Fault, ProviderError, Rejected
 from integrations.models import Connection
@@ -138,7 +139,7 @@ def replace_secret(
 
     One that is switched off stays off.
     """
-    row = Connection.objects.select_for_update().get(pk=connection.pk)
+    row = locked(Connection.objects.select_for_update(), connection.pk)
     was_off = row.state == Connection.State.OFF
     row.set_secret(token=token)
     row.known_as, row.ok_at = known_as, now
@@ -166,7 +167,7 @@ def probe(connection: Connection, *, by: User | None, now: datetime) -> str:
     except ProviderError as failure:
         error = failure
     with transaction.atomic():
-        row = Connection.objects.select_for_update().get(pk=connection.pk)
+        row = locked(Connection.objects.select_for_update(), connection.pk)
         if row.secret_set_at == secret_set_at:
             _note(row, name, error, by=by, now=now)
     connection.refresh_from_db()
@@ -201,7 +202,7 @@ def _note(
 @transaction.atomic
 def switch(connection: Connection, *, on: bool, by: User | None, now: datetime) -> None:
     """Switch a connection off, or on again. Raises Refused when it is so already."""
-    row = Connection.objects.select_for_update().get(pk=connection.pk)
+    row = locked(Connection.objects.select_for_update(), connection.pk)
     if (row.state != Connection.State.OFF) == on:
         raise Refused(
             _("This connection is on already.") if on else _("This connection is off already."),

@@ -23,6 +23,7 @@ from django.utils.translation import gettext as _, gettext_lazy
 from agenticos import leasing, queue, scope
 from agenticos.errors import Refused
 from agenticos.leasing import NO_LEASE, LeaseLost
+from agenticos.locking import locked
 from agenticos.sql import insert_many, update_many
 from leads import actions, drafts, exporting, rescoring, suppression
 from leads.filters import LeadFilter
@@ -129,7 +130,7 @@ def undo(job: BulkJob, *, by: User | None, now: datetime) -> BulkJob:
 
     Raises Refused for other kinds, while it runs, and the second time.
     """
-    row = BulkJob.objects.select_for_update().get(pk=job.pk)
+    row = locked(BulkJob.objects.select_for_update(), job.pk)
     if not can_undo(row):
         raise Refused(_("This cannot be undone, or has been already."), code="cannot_undo")
     back = BulkJob.objects.create(
@@ -283,7 +284,9 @@ def _work_chunk(row: BulkJob, token: str, now: datetime) -> bool:
         changes |= {name: getattr(row, name) + tally[name] for name in BulkJob.COUNTS}
         complete = len(rows) < CHUNK
         if complete:
-            changes |= {"state": State.DONE, "finished_at": now}
+            # A lead that was deleted before its turn took its row along: it counts no more.
+            worked = sum(changes[name] for name in BulkJob.COUNTS)
+            changes |= {"state": State.DONE, "finished_at": now, "total": worked}
             if row.kind == Kind.EXPORT:
                 changes["expires_at"] = now + KEEP
         _advance(row, token, now, **changes)

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from agenticos.errors import Refused
+from agenticos.locking import locked
 from leads import actions, bulk, drafts, importing, intake, rescoring, suppression, upserting
 from leads.models import Lead, LeadTag
 from tenants import audit
@@ -109,12 +110,14 @@ def edit_lead(
     """Change what `values` name (None and "": not known any more); score and check it again.
 
     `seen` is `version_of` the lead that a person looked at while editing; Refused when it has
-    changed since.
+    changed since, and when it is gone.
     """
     actions.ensure_icp(lead.tenant, by=by, now=now)
     engines = rescoring.engines_in_use(rescoring.lock_icp())
-    _check_living(lead)
-    if seen and version_of(Lead.objects.get(pk=lead.pk)) != seen:
+    # The profile's lock, under which leads are written, does not keep one from being deleted.
+    row = locked(Lead.objects.select_for_update(of=("self",)), lead.pk)
+    _check_living(row)
+    if seen and version_of(row) != seen:
         raise Refused(
             _("Somebody or an import changed this lead meanwhile. Look at it again, then edit."),
             code="changed",

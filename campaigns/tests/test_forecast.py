@@ -368,6 +368,12 @@ def test_a_draft_is_planned_as_if_started_now_and_a_paused_one_as_if_resumed(
     paused = make_campaign(acme, accounts=[account], state="paused")
     make_message(paused)
     assert forecast_for(paused, now=clock.now()).assumes == "resume"
+    # Somebody has said yes: nothing is assumed, although the audience is not put down yet.
+    preparing = make_campaign(
+        acme, accounts=[account], state="preparing", audience={"kind": "filter", "bands": ["HOT"]}
+    )
+    found = forecast_for(preparing, now=clock.now())
+    assert (found.plan.messages, found.assumes) == (3, "")
 
 
 @pytest_db

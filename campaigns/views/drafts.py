@@ -27,6 +27,7 @@ from tenants.http import TenantRequest, requires
 
 PREVIEWS = 3
 TEMPLATES_MAX = 100
+TEMPLATES_FEW = 6  # so many have a button each: one click
 
 
 # --- Step 1: whom ------------------------------------------------------------------------------
@@ -151,6 +152,7 @@ def campaign_content(request: TenantRequest, pk: int) -> HttpResponse:
         "templates": request.tenant.templates.filter(archived_at=None).order_by("name")[
             :TEMPLATES_MAX
         ],
+        "few": TEMPLATES_FEW,
         "fills": sampling.fills(leads),
         **preview_of(str(form["text"].value() or ""), leads),
         **_pace(request, campaign, form),

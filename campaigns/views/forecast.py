@@ -16,6 +16,7 @@ from django.views.decorators.http import require_safe
 from agenticos.htmx import render_page
 from campaigns import planning
 from campaigns.forecast import WhatIf, hours_of
+from campaigns.models import Campaign
 from campaigns.planner import Inputs
 from campaigns.planning import Day
 from tenants.http import TenantRequest, requires
@@ -89,10 +90,17 @@ def campaign_forecast(request: TenantRequest, pk: int) -> HttpResponse:
         "height": HEIGHT,
     }
     template = "campaigns/forecast.html"
+    if request.htmx and request.htmx.target == "forecast-place" and _is_about_to_run(campaign):
+        context["again"] = True
     if request.htmx:
         typing = request.htmx.target == "forecast-result"
         template = "campaigns/_forecast_result.html" if typing else "campaigns/_forecast.html"
     return render_page(request, template, context)
+
+
+def _is_about_to_run(campaign: Campaign) -> bool:
+    """Whether the campaign has been started, and its audience is still being put down."""
+    return campaign.state == Campaign.State.PREPARING
 
 
 def _today(inputs: Inputs | None) -> dict[str, int]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from agenticos.tests.environment import ROOT, variables
 
-START_S = 120
+START_S = 300  # on a machine that is busy with other things
 LEFT_OUT = shutil.ignore_patterns(".venv", "var", ".git", "__pycache__", ".*_cache", "node_modules")
 
 
