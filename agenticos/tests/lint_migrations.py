@@ -11,7 +11,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
-BASE = {"agenticos": 4, "tenants": 8, "integrations": 2, "leads": 6, "campaigns": 8}
+BASE = {"agenticos": 4, "tenants": 10, "integrations": 2, "leads": 6, "campaigns": 8}
 
 
 def main() -> int:
