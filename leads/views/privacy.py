@@ -15,11 +15,12 @@ from integrations.views.shared import decide
 from leads import erasing, subject
 from leads.lead_forms import EraseForm
 from leads.views.shared import go
-from tenants.http import TenantRequest, requires
+from tenants.http import TenantRequest, fresh, requires
 
 
 @requires("leads.erase")
 @require_http_methods(["GET", "HEAD", "POST"])
+@fresh
 def lead_erase(request: TenantRequest, pk: int) -> HttpResponse:
     """Erase a person for good; says what follows, and asks for the handle."""
     lead = get_object_or_404(request.tenant.leads.select_related("tenant"), pk=pk)
@@ -43,6 +44,7 @@ def lead_erase(request: TenantRequest, pk: int) -> HttpResponse:
 
 @requires("leads.export")
 @require_safe
+@fresh
 def lead_subject_export(request: TenantRequest, pk: int) -> HttpResponse:
     """What is known of one person, as a file for that person."""
     lead = get_object_or_404(request.tenant.leads.select_related("tenant"), pk=pk)
