@@ -30,6 +30,8 @@ def values(sandbox_port: int) -> dict[str, str]:
         "JWT_KEYS": _token_key(),
         "REQUIRE_MFA": "off",
         "OUTBOUND_ALLOW_PRIVATE": "on",
+        # What `make run` prints for people must not scroll away.
+        "LOG_LEVEL": "WARNING",
         **addresses(sandbox_port),
     }
 
