@@ -491,6 +491,8 @@ SENTRY_RELEASE = env.str("SENTRY_RELEASE", "")
 # --- Personal data ----------------------------------------------------------------------------
 # What the rooms above `leads` know of a person: called by name, since imports go down.
 PERSONAL_DATA = ["campaigns.personal"]
+# What another ICP means for them, for the same reason.
+ICP_TOUCHES = "campaigns.touched.campaigns_touched"
 
 # --- Logs -------------------------------------------------------------------------------------
 LOG_FORMAT = _one_of("LOG_FORMAT", "console", ("console", "json"))

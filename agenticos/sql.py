@@ -271,6 +271,21 @@ def update_lock() -> str:
     return " FOR UPDATE" if connection.vendor == "postgresql" else ""
 
 
+def grown(before: int, after: int, *tables: type[models.Model]) -> None:
+    """Have PostgreSQL look at tables anew when one grew past 1 000 rows, 10 000 rows, and so on.
+
+    Autovacuum does so within a minute. A large import is over by then, and was planned for empty
+    tables: each key that is checked would read all of the tenant. Outside a transaction.
+    """
+    if connection.vendor == "postgresql" and before < _power_of_ten(after) <= after:
+        run("SELECT app_analyse(%s)", [[table._meta.db_table for table in tables]])
+
+
+def _power_of_ten(count: int) -> int:
+    """The largest power of ten up to `count`, at least 1 000."""
+    return max(int(10 ** (len(str(count)) - 1)), 1_000)
+
+
 def mend_connection() -> None:
     """Drop the connection if it broke, so that the next statement opens a new one."""
     if not connection.in_atomic_block:

@@ -9,6 +9,7 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext as _, gettext_lazy
 
+from campaigns.forms import ErrorLimitForm
 from campaigns.models import SendingAccount
 from integrations.forms import TokenField
 from leads.identities import normalise_handle
@@ -51,8 +52,8 @@ class AccountForm(forms.Form):
         return str(handle)
 
 
-class PaceForm(forms.Form):
-    """How much and how fast an account sends, and whose clock counts."""
+class PaceForm(ErrorLimitForm):
+    """How much and how fast an account sends, whose clock counts, and when it stops by itself."""
 
     day_cap = forms.IntegerField(
         label=gettext_lazy("Messages a day"), min_value=0, max_value=CAP_MAX

@@ -31,7 +31,10 @@ SESSION_CODES: Final = frozenset(
         "credential_unreadable",
     }
 )
-PACE: Final = ("day_cap", "hour_cap", "gap_min_s", "gap_max_s", "jitter_percent", "time_zone")
+PACE: Final = (
+    *("day_cap", "hour_cap", "gap_min_s", "gap_max_s", "jitter_percent", "time_zone"),
+    *("error_percent", "error_window_min"),
+)
 
 
 @transaction.atomic

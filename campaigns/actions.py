@@ -72,7 +72,7 @@ def resume_campaign(campaign: Campaign, *, by: User | None, now: datetime) -> No
         raise Refused(sentence(Code.NO_ELIGIBLE_ACCOUNT), code=Code.NO_ELIGIBLE_ACCOUNT)
     if row.state == State.FINISHED:
         raise Refused(_("This campaign is finished."), code="wrong_state")
-    row.move_to(State.RUNNING, **_NO_REASON)
+    row.move_to(State.RUNNING, errors_since=now, **_NO_REASON)
     ledger.wake([row.pk], now)
     CampaignCounts.objects.filter(campaign=row).update(rejected_in_row=0)
     audit.record(row, "campaign.resumed", by=by)
@@ -358,7 +358,7 @@ def unblock_account(account: SendingAccount, *, by: User | None, now: datetime) 
         )
     row.state = SendingAccount.State.ACTIVE
     row.block_code = row.block_sentence = row.block_detail = ""
-    row.blocked_at, row.later_in_row, row.next_at = None, 0, now
+    row.blocked_at, row.later_in_row, row.next_at, row.errors_since = None, 0, now, now
     row.save(
         update_fields=[
             "state",
@@ -368,6 +368,7 @@ def unblock_account(account: SendingAccount, *, by: User | None, now: datetime) 
             "blocked_at",
             "later_in_row",
             "next_at",
+            "errors_since",
         ]
     )
     audit.record(row, "account.unblocked", by=by)

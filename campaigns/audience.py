@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from agenticos.leasing import new_token
+from agenticos.sql import grown
 from campaigns import ledger
 from campaigns.codes import Code
 from campaigns.models import Campaign, Message, Step
@@ -80,7 +81,9 @@ def prepare_chunk(campaign: Campaign, *, now: datetime) -> bool:
             _begin(campaign, now)
         else:
             campaign.save(update_fields=["prepared", "prepared_total", "prepared_lead", "limit"])
-        return complete
+    if complete:
+        grown(0, campaign.prepared, Message)
+    return complete
 
 
 def _prepare_filter(campaign: Campaign, now: datetime) -> bool:

@@ -32,6 +32,7 @@ class Code(StrEnum):
     SESSION_INVALID = "session_invalid"
     ACCOUNT_BLOCKED = "account_blocked"
     TEMPLATE_REJECTED = "template_rejected"
+    ERROR_RATE = "error_rate"
     OUTCOME_UNKNOWN = "outcome_unknown"
     WORKER_LOST = "worker_lost"
     NOBODY_TO_WRITE_TO = "nobody_to_write_to"
@@ -79,6 +80,9 @@ SENTENCES: dict[str, Promise | str] = {
     ),
     Code.TEMPLATE_REJECTED: _(
         "The provider refused the message itself three times in a row. Mend the text, then resume."
+    ),
+    Code.ERROR_RATE: _(
+        "Too many messages went wrong in a short time. Look at them, mend the cause, then go on."
     ),
     Code.OUTCOME_UNKNOWN: _(
         "It may or may not have reached the person. Look at the thread, then say what happened."

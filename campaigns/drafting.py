@@ -157,8 +157,9 @@ def clone_campaign(campaign: Campaign, *, by: User | None, now: datetime) -> Cam
         by=by,
         now=now,
     )
-    copy.window, copy.day_cap = campaign.window, campaign.day_cap
-    copy.save(update_fields=["window", "day_cap"])
+    for name in ("window", "day_cap", "error_percent", "error_window_min"):
+        setattr(copy, name, getattr(campaign, name))
+    copy.save(update_fields=["window", "day_cap", "error_percent", "error_window_min"])
     newest: dict[int, Step] = {step.number: step for step in campaign.steps.order_by("version")}
     Step.objects.bulk_create(
         Step(

@@ -43,10 +43,12 @@ def change_pace(
     min_score: int,
     accounts: Sequence[SendingAccount],
     day_cap: int | None = None,
+    error_percent: int | None = None,
+    error_window_min: int | None = None,
     by: User | None,
     now: datetime,
 ) -> None:
-    """Change hours, minimum score, day cap and accounts, from the next message on.
+    """Change hours, minimum score, day cap, error threshold and accounts, from the next message on.
 
     What was claimed goes back and meets the gates anew; only what is dispatched already still
     arrives. Raises Refused when nothing of the campaign leaves any more, without an account, and
@@ -61,6 +63,8 @@ def change_pace(
     if not accounts:
         raise Refused(_("Choose at least one account to send from."), code="no_eligible_account")
     check_window(window)
+    if error_percent is None or error_window_min is None:
+        error_percent, error_window_min = row.error_percent, row.error_window_min
     before = set(row.account_links.values_list("account_id", flat=True))
     changed = [
         name
@@ -68,6 +72,8 @@ def change_pace(
             ("window", row.window != window),
             ("min_score", row.min_score != min_score),
             ("day_cap", row.day_cap != day_cap),
+            ("error_percent", row.error_percent != error_percent),
+            ("error_window_min", row.error_window_min != error_window_min),
             ("accounts", before != {account.pk for account in accounts}),
         )
         if is_new
@@ -75,8 +81,10 @@ def change_pace(
     if not changed:
         return
     row.window, row.min_score, row.day_cap = window, min_score, day_cap
-    row.save(update_fields=["window", "min_score", "day_cap"])
+    row.error_percent, row.error_window_min = error_percent, error_window_min
+    row.save(update_fields=["window", "min_score", "day_cap", "error_percent", "error_window_min"])
     campaign.window, campaign.min_score, campaign.day_cap = window, min_score, day_cap
+    campaign.error_percent, campaign.error_window_min = error_percent, error_window_min
     if "day_cap" in changed:
         # A cap that comes back after none was counted begins with the ledger again.
         row.day_usage.all().delete()

@@ -44,6 +44,9 @@ def fix_for(
         return Fix(_("See the plan's limits"), at("settings:settings"), "tenant.view")
     if campaign is None:
         return None
+    if code == Code.ERROR_RATE:
+        url = f"{at('campaigns:audience', campaign.pk)}?state=failed"
+        return Fix(_("Look at what failed"), url, "campaigns.view")
     if code == Code.CAMPAIGN_PAUSED:
         return Fix(_("Resume"), at("campaigns:resume", campaign.pk), "campaigns.resume")
     if code == Code.OUTCOME_UNKNOWN:

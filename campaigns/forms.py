@@ -28,6 +28,7 @@ DAYS = [
     ("6", _("Sun")),
 ]
 HANDLES_MAX = 500
+_PACE = ("min_score", "day_cap", "error_percent", "error_window_min")
 CHOICES_MAX = 200
 DAY_CAP_MAX = 1_000_000
 FILE_MAX = 1_000_000  # bytes
@@ -325,7 +326,21 @@ class WindowForm(forms.Form):
         return {"accounts": list(self.cleaned_data["accounts"]), "window": self.window()}
 
 
-class PaceForm(WindowForm):
+class ErrorLimitForm(forms.Form):
+    """When it stops by itself because too much goes wrong."""
+
+    error_percent = forms.IntegerField(
+        label=_("Stop at this share of errors, %"),
+        min_value=0,
+        max_value=100,
+        help_text=_("Of what was settled lately, from five errors on. 0: never."),
+    )
+    error_window_min = forms.IntegerField(
+        label=_("Lately is the last … minutes"), min_value=5, max_value=24 * 60
+    )
+
+
+class PaceForm(ErrorLimitForm, WindowForm):
     """What of the pace may change while a campaign runs."""
 
     min_score = forms.IntegerField(
@@ -346,11 +361,11 @@ class PaceForm(WindowForm):
 
     @staticmethod
     def initial_of(campaign: Campaign) -> dict[str, Any]:
-        own = {"min_score": campaign.min_score, "day_cap": campaign.day_cap}
+        own = {name: getattr(campaign, name) for name in _PACE}
         return {**WindowForm.initial_of(campaign), **own}
 
     def saved(self) -> dict[str, Any]:
-        own = {name: self.cleaned_data[name] for name in ("min_score", "day_cap")}
+        own = {name: self.cleaned_data[name] for name in _PACE}
         return {**super().saved(), **own}
 
 

@@ -12,7 +12,7 @@ from django.db.models import Exists, OuterRef
 from agenticos import scope
 from agenticos.errors import Refused
 from agenticos.leasing import NO_LEASE
-from campaigns import ledger
+from campaigns import error_rate, ledger
 from campaigns.codes import Code
 from campaigns.models import Campaign, CampaignAccount, CampaignCounts, Message, SendingAccount
 from integrations.errors import ProviderError
@@ -33,14 +33,7 @@ def block_for(
     the account's tenant.
     """
     with transaction.atomic():
-        campaigns = list(
-            Campaign.objects.filter(state=Campaign.State.RUNNING, account_links__account=account_id)
-            .order_by("id")
-            .select_for_update(of=("self",))
-        )
-        # All accounts of these campaigns, in the order in which everybody locks them.
-        linked = CampaignAccount.objects.filter(campaign__in=campaigns)
-        ledger.lock_accounts([account_id, *linked.values_list("account_id", flat=True)])
+        campaigns = _locked_with_accounts(account_id)
         account = (
             SendingAccount.objects.select_related("connection")
             .select_for_update(of=("self",))
@@ -49,32 +42,78 @@ def block_for(
         renewed = account.connection.secret_set_at != secret_set_at
         if renewed or account.state == SendingAccount.State.BLOCKED:
             return
-        account.state = SendingAccount.State.BLOCKED
-        account.block_code, account.block_sentence = error.code, error.sentence[:300]
-        account.block_detail, account.blocked_at, account.next_at = error.detail, now, None
-        account.save(
-            update_fields=[
-                "state",
-                "block_code",
-                "block_sentence",
-                "block_detail",
-                "blocked_at",
-                "next_at",
-            ]
-        )
         account.connection.mark_broken(error.code)
-        Message.objects.filter(account=account_id, state=Message.State.QUEUED).update(account=None)
-        audit.record(account, "account.blocked", by=None, code=error.code)
-        for campaign in campaigns:
-            if not _has_account(campaign.pk):
-                campaign.move_to(
-                    Campaign.State.BLOCKED,
-                    reason=Code.SESSION_INVALID,
-                    reason_sentence=error.sentence[:300],
-                    reason_detail=error.detail,
-                )
-                audit.record(campaign, "campaign.blocked", by=None, code=error.code)
+        _block(account, error.code, error.sentence[:300], error.detail, now)
+        _block_without_account(
+            campaigns, Code.SESSION_INVALID, error.sentence[:300], error.detail, code=error.code
+        )
         ledger.wake([campaign.pk for campaign in campaigns], now)
+
+
+def block_over_threshold(account_id: int, now: datetime) -> None:
+    """Block an account of which too much went wrong lately, and each campaign without another."""
+    account = SendingAccount.objects.get(pk=account_id)
+    # By way of its campaigns: their settled rows have an index by time.
+    of_it = Message.objects.filter(
+        campaign__in=account.campaign_links.values("campaign"), account=account
+    )
+    rate = error_rate.too_high(account, of_it, now, since=account.errors_since)
+    if rate is None:
+        return
+    with transaction.atomic():
+        campaigns = _locked_with_accounts(account_id)
+        account = SendingAccount.objects.select_for_update().get(pk=account_id)
+        if account.state != SendingAccount.State.ACTIVE:
+            return
+        _block(account, Code.ERROR_RATE, "", str(rate)[:300], now)
+        _block_without_account(campaigns, Code.ERROR_RATE, "", str(rate)[:300])
+        ledger.wake([campaign.pk for campaign in campaigns], now)
+
+
+def _locked_with_accounts(account_id: int) -> list[Campaign]:
+    """The account's running campaigns, and all their accounts, locked in everybody's order."""
+    campaigns = list(
+        Campaign.objects.filter(state=Campaign.State.RUNNING, account_links__account=account_id)
+        .order_by("id")
+        .select_for_update(of=("self",))
+    )
+    linked = CampaignAccount.objects.filter(campaign__in=campaigns)
+    ledger.lock_accounts([account_id, *linked.values_list("account_id", flat=True)])
+    return campaigns
+
+
+def _block(account: SendingAccount, code: str, sentence: str, detail: str, now: datetime) -> None:
+    """Take a locked account out of sending; its rows go to whichever account is free."""
+    account.state = SendingAccount.State.BLOCKED
+    account.block_code, account.block_sentence, account.block_detail = code, sentence, detail
+    account.blocked_at, account.next_at = now, None
+    account.save(
+        update_fields=[
+            "state",
+            "block_code",
+            "block_sentence",
+            "block_detail",
+            "blocked_at",
+            "next_at",
+        ]
+    )
+    Message.objects.filter(account=account, state=Message.State.QUEUED).update(account=None)
+    audit.record(account, "account.blocked", by=None, code=code)
+
+
+def _block_without_account(
+    campaigns: Iterable[Campaign], reason: str, sentence: str, detail: str, *, code: str = ""
+) -> None:
+    """Block those of these locked campaigns that no account is left for."""
+    for campaign in campaigns:
+        if not _has_account(campaign.pk):
+            campaign.move_to(
+                Campaign.State.BLOCKED,
+                reason=reason,
+                reason_sentence=sentence,
+                reason_detail=detail,
+            )
+            audit.record(campaign, "campaign.blocked", by=None, code=str(code or reason))
 
 
 def _has_account(campaign_id: int) -> bool:
@@ -90,18 +129,29 @@ def pause_after_refusals(campaign_id: int, error: ProviderError, now: datetime) 
     )
     if not counts.exists():
         return
+    _pause(campaign_id, Code.TEMPLATE_REJECTED, error.sentence[:300], error.detail, now)
+
+
+def pause_over_threshold(campaign_id: int, now: datetime) -> None:
+    """Pause a campaign of which too much went wrong lately (`error_rate`)."""
+    campaign = Campaign.objects.get(pk=campaign_id)
+    rows = Message.objects.filter(campaign=campaign)
+    rate = error_rate.too_high(campaign, rows, now, since=campaign.errors_since)
+    if rate is not None:
+        _pause(campaign_id, Code.ERROR_RATE, "", str(rate)[:300], now)
+
+
+def _pause(campaign_id: int, code: Code, sentence: str, detail: str, now: datetime) -> None:
+    """Pause it if it runs, and let go of what is claimed."""
     with transaction.atomic(), suppress(Refused):
         campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
         campaign.move_to(
-            Campaign.State.PAUSED,
-            reason=Code.TEMPLATE_REJECTED,
-            reason_sentence=error.sentence[:300],
-            reason_detail=error.detail,
+            Campaign.State.PAUSED, reason=code, reason_sentence=sentence, reason_detail=detail
         )
         tally = ledger.Tally()
         release_claims(Message.objects.filter(campaign=campaign_id), now, tally)
         tally.write()
-        audit.record(campaign, "campaign.paused", by=None, code=str(Code.TEMPLATE_REJECTED))
+        audit.record(campaign, "campaign.paused", by=None, code=str(code))
 
 
 def release_claims(messages: models.QuerySet[Message], now: datetime, tally: ledger.Tally) -> int:

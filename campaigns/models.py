@@ -5,6 +5,7 @@ from __future__ import annotations
 import zoneinfo
 from typing import ClassVar
 
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.urls import reverse
@@ -24,7 +25,30 @@ from tenants.models import Tenant, User, check_time_zone
 from tenants.owned import TenantOwned
 
 
-class SendingAccount(Limited, Lease, TenantOwned):
+class ErrorLimit(models.Model):
+    """When so large a share of what was settled lately went wrong, it stops by itself."""
+
+    error_percent = models.PositiveSmallIntegerField(
+        _("stop at this share of errors, %"),
+        default=40,
+        db_default=40,
+        validators=[MaxValueValidator(100)],
+        help_text=_("0: never. From five errors on."),
+    )
+    error_window_min = models.PositiveSmallIntegerField(
+        _("errors of the last … minutes"),
+        default=60,
+        db_default=60,
+        validators=[MinValueValidator(5), MaxValueValidator(1440)],
+    )
+    # A person let it go on: what went wrong before counts no more.
+    errors_since = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+class SendingAccount(Limited, Lease, ErrorLimit, TenantOwned):
     """An account that messages leave from: its pace, its health, and its turn.
 
     `next_at` is when a worker should look at it again: the account's gap, cap or window decides
@@ -132,7 +156,7 @@ class AccountUsage(TenantOwned):
         return f"{self.period}: {self.used}"
 
 
-class Campaign(Stateful, Lease, TenantOwned):
+class Campaign(Stateful, Lease, ErrorLimit, TenantOwned):
     """An audience, a sequence of texts, accounts and a pace."""
 
     class State(models.TextChoices):

@@ -26,7 +26,7 @@ from agenticos import clock as clocks, logs, measures, meters, queue, scope
 from agenticos.leasing import new_token, owner, stopping
 from agenticos.sql import mend_connection
 from campaigns import claiming, health, settling
-from campaigns.diary import Diary
+from campaigns.diary import Diary, result_of
 from campaigns.ledger import Held, Outcome
 from campaigns.models import SendingAccount
 from integrations.errors import Fault, ProviderError, Rejected, Unsure
@@ -91,16 +91,18 @@ class Slice:
         begins = not self.stop() and self.clock.now() < self.ends_at
         if queue.in_worker():
             measures.flush_now_and_then()
-        found = False
-        if begins and len(self.ready) < self.width and len(self.flying) < self.width:
-            with meters.CLAIM.time():
-                found = self._claim()
         # A refusal may block the account or pause the campaign: that is settled before the next
         # row is marked, so that it takes no other row with it.
         refused = any(isinstance(outcome.error, Rejected) for _, outcome in self.done)
         begin = self._next(self.width - len(self.flying)) if begins and not refused else []
         if self.done or begin:
             self._write(begin, pool)
+        found = False
+        if begins and len(self.ready) < self.width:  # while the pool is calling
+            with meters.CLAIM.time():
+                found = self._claim()
+        if found and len(self.flying) < self.width:
+            return True
         if self.flying:
             finished, _ = wait(
                 self.flying,
@@ -236,6 +238,11 @@ class Slice:
     def _react(self, done: list[tuple[Held, Outcome]]) -> None:
         """What a refusal means for its account or campaign; in transactions of their own."""
         now = self.clock.now()
+        wrong = [held for held, outcome in done if result_of(outcome) in ("failed", "unknown")]
+        for campaign_id in {held.campaign_id for held in wrong}:
+            health.pause_over_threshold(campaign_id, now)
+        for account_id in {held.account_id for held in wrong}:
+            health.block_over_threshold(account_id, now)
         for held, outcome in done:
             error = outcome.error
             if isinstance(error, Rejected) and error.fault is Fault.ACCOUNT:

@@ -216,7 +216,8 @@ def _write(
             token,
             until,
             owner,
-            at,
+            # As the claim left it: no index changes, so the row stays on its page (HOT).
+            moment(held.claimed_at),
         )
         for held in marks
     ]

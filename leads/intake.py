@@ -17,9 +17,17 @@ from django.utils.translation import gettext as _
 from agenticos import leasing
 from agenticos.errors import Refused
 from agenticos.leasing import NO_LEASE, LeaseLost
-from agenticos.sql import insert_many
+from agenticos.sql import grown, insert_many
 from leads import importing, importlog
-from leads.models import ImportProblem, LeadImport, LeadTag
+from leads.models import (
+    ImportedLead,
+    ImportProblem,
+    Lead,
+    LeadFacts,
+    LeadImport,
+    LeadScore,
+    LeadTag,
+)
 from leads.rescoring import engines_in_use, lock_icp
 from leads.suppression import find_suppressed
 from leads.upserting import Fates, Planner, Problem, write_leads
@@ -184,6 +192,8 @@ def work_chunk(lead_import: LeadImport, *, token: str, now: datetime) -> bool:
             _fail(row, chunk.fault, now)
         elif len(chunk.outcomes) < CHUNK or chunk.place.offset >= row.size:
             _finish(row, now)
+    if not dry:
+        grown(lead_import.created, row.created, Lead, LeadScore, LeadFacts, ImportedLead)
     for name in (*_PROGRESS, "state", "error_code", "error_params", "finished_at"):
         setattr(lead_import, name, getattr(row, name))
     return row.state not in (LeadImport.State.RUNNING, LeadImport.State.REHEARSING)

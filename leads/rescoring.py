@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from agenticos import leasing
 from agenticos.leasing import LeaseLost
-from agenticos.sql import insert_many
+from agenticos.sql import grown, insert_many
 from leads import scoring
 from leads.drafts import Draft, stored
 from leads.models import Band, Icp, IcpVersion, Lead, LeadFacts, LeadScore
@@ -49,6 +49,7 @@ def rescore_chunk(version: IcpVersion, *, token: str, now: datetime) -> bool:
         complete = len(leads) < CHUNK
         if complete:
             put_in_force(icp, row, now)
+    grown(version.scored, row.scored, LeadScore)
     version.scored_up_to, version.scored, version.state = row.scored_up_to, row.scored, row.state
     return complete
 

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from django.db import connection, transaction
+from django.db import connection, models, transaction
 from django.db.models import Count, Exists, OuterRef
 from django.utils.translation import gettext as _
 
@@ -44,6 +44,18 @@ class Move(NamedTuple):
     def by(self) -> int:
         """Points gained, or lost when below 0."""
         return self.new_total - self.total
+
+
+class Fall(NamedTuple):
+    """Of a group of leads that wait for a message: who no longer, and who newly would get it."""
+
+    waiting: int = 0
+    lost: int = 0
+    won: int = 0
+
+    def plus(self, other: Fall) -> Fall:
+        """The sums of both."""
+        return Fall(*map(sum, zip(self, other, strict=True)))
 
 
 @dataclass(slots=True)
@@ -123,6 +135,46 @@ def movers(
     return rows[:size], paging.encode([abs(last.by), last.lead_id]) if last else ""
 
 
+@transaction.atomic
+def falls(config: scoring.IcpConfig, waiting: models.QuerySet[Any]) -> dict[int, Fall]:
+    """What `config` means for those who wait for a message, by the group that they wait in.
+
+    `waiting` yields lead_id, group and floor, the group's own minimum score. A lead is written to
+    while it is eligible and neither below that nor below COLD.
+    """
+    live = _live()
+    scorer = scoring.scorer_for(config)
+    found: dict[int, Fall] = {}
+    singles = {move.lead_id: move for move, _score, _known in _one_by_one(live, scorer)}
+    was = _config_of(live).thresholds.cold if live else 0
+    cold = config.thresholds.cold
+    rows = waiting.filter(lead_id__in=singles).values_list("lead_id", "group", "floor")
+    for lead_id, group, floor in rows if singles else ():
+        move = singles[lead_id]
+        before = bool(move.band) and move.eligible and move.total >= max(floor, was)
+        after = not move.why and move.new_total >= max(floor, cold)
+        found[group] = found.get(group, Fall()).plus(
+            Fall(1, int(before and not after), int(after and not before))
+        )
+    if live is None:
+        return found
+    moved = _moved(live, scorer)
+    wait_sql, wait_params = waiting.values("lead_id", "group", "floor").query.sql_with_params()
+    largest = "greatest" if connection.vendor == "postgresql" else "max"
+    answer = sql.fetch(
+        f"SELECT grp, count(*), sum(CASE WHEN was AND NOT is_now THEN 1 ELSE 0 END),"
+        f" sum(CASE WHEN is_now AND NOT was THEN 1 ELSE 0 END) FROM ("
+        f'SELECT w."group" AS grp, m.eligible AND m.total >= {largest}(w.floor, %s) AS was,'
+        f" m.why = '' AND m.new_total >= {largest}(w.floor, %s) AS is_now"
+        f" FROM ({wait_sql}) AS w JOIN ({moved.text}) AS m ON m.lead_id = w.lead_id) AS fates"
+        f" GROUP BY grp",
+        (was, cold, *wait_params, *moved.params),
+    )
+    for group, number, lost, won in answer:
+        found[group] = found.get(group, Fall()).plus(Fall(int(number), int(lost), int(won)))
+    return found
+
+
 def cause(before: Any, after: tuple[scoring.Line, ...]) -> tuple[str, int]:
     """The criterion that moved most in the direction of the total, and by how many points.
 
@@ -143,7 +195,13 @@ def _live() -> IcpVersion | None:
     if connection.vendor == "postgresql":
         # Compiling them takes longer than it saves: twice the time over 100 000 leads.
         # And the groups of 100 000 leads fit into memory: else they are sorted by text, on disk.
-        sql.fetch("SELECT set_config('jit', 'off', true), set_config('work_mem', '64MB', true)", [])
+        # A statement that came often gets one plan for whatever is bound to it: a loop over all
+        # leads for each of 7 000 totals, as if there were ten of these.
+        sql.fetch(
+            "SELECT set_config('jit', 'off', true), set_config('work_mem', '64MB', true),"
+            " set_config('plan_cache_mode', 'force_custom_plan', true)",
+            [],
+        )
     icp = Icp.objects.select_related("live").first()
     return icp.live if icp else None
 
@@ -185,19 +243,13 @@ def _count_kept(found: Effect, live: IcpVersion, scorer: scoring.Scorer) -> None
             found.known[criterion] += count * (known >> place & 1)
 
 
-def _moved_kept(
-    live: IcpVersion,
-    scorer: scoring.Scorer,
-    old: str,
-    new: str,
-    key: list[int] | None,
-    size: int,
-) -> list[Move]:
+def _moved(live: IcpVersion, scorer: scoring.Scorer) -> whatif_sql.Sql:
+    """A SELECT of every lead with kept points, before and after."""
     config = scorer.config
     rows = whatif_sql.rows_under(_config_of(live), config, live.pk)
     table = whatif_sql.table_of(whatif_sql.totals_by_key(scorer))
     band = whatif_sql.band_of(config, "m.total")
-    moved = whatif_sql.Sql(
+    return whatif_sql.Sql(
         f"WITH u AS MATERIALIZED ({rows.text}),"
         f" r AS MATERIALIZED (SELECT u.*, {whatif_sql.key_of(config)} AS key FROM u),"
         f" m AS MATERIALIZED ({table.text}) "
@@ -206,6 +258,17 @@ def _moved_kept(
         f" FROM r JOIN m ON m.key = r.key",
         (*rows.params, *table.params, *band.params),
     )
+
+
+def _moved_kept(
+    live: IcpVersion,
+    scorer: scoring.Scorer,
+    old: str,
+    new: str,
+    key: list[int] | None,
+    size: int,
+) -> list[Move]:
+    moved = _moved(live, scorer)
     conditions: list[str] = []
     params: list[str | int] = []
     if old:

@@ -29,7 +29,7 @@ class AccountSerializer(serializers.ModelSerializer[SendingAccount]):
         fields = (
             "id", "handle", "state", "block_code", "block_reason", "block_detail", "blocked_at",
             "day_cap", "hour_cap", "gap_min_s", "gap_max_s", "jitter_percent", "time_zone",
-            "last_used_at",
+            "error_percent", "error_window_min", "last_used_at",
         )  # fmt: skip
 
 

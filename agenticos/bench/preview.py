@@ -53,8 +53,9 @@ def build(stage: Stage, n: int) -> None:
     from django.db import connection, transaction
     from django.utils import timezone
 
-    from agenticos import scope
+    from agenticos import scope, sql
     from leads import actions, importing, rescoring, upserting
+    from leads.models import Lead, LeadFacts, LeadScore
     from tenants.models import Tenant
 
     stage.tenant = Tenant.objects.create(slug="acme", name="Acme")
@@ -71,6 +72,8 @@ def build(stage: Stage, n: int) -> None:
                 planner = upserting.Planner()
                 planner.read(rows)
                 upserting.write_leads(planner.to_write(), engines, source="bench", now=now)
+            # As an import does.
+            sql.grown(start, start + len(rows), Lead, LeadScore, LeadFacts)
     if connection.vendor == "postgresql":
         # What autovacuum would have done within a minute.
         for table in ("leads_lead", "leads_leadscore", "leads_leadfacts"):

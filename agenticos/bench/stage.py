@@ -35,6 +35,7 @@ class Stage:
                 "GHL_BASE_URL": f"{sandbox_url}/ghl",
                 "OUTBOUND_ALLOW_PRIVATE": "on",
                 "LOG_LEVEL": "WARNING",
+                "REQUIRE_MFA": "off",
                 "REDIS_URL": "",
                 "ENV_FILE": "",
                 "DJANGO_SETTINGS_MODULE": "agenticos.settings",
@@ -88,9 +89,10 @@ class Stage:
         """A tenant with a CRM, accounts without pauses, and hot leads that all have a score."""
         from django.utils import timezone
 
-        from agenticos import scope
+        from agenticos import scope, sql
         from integrations.models import Connection
         from leads import actions as lead_actions
+        from leads.models import Lead, LeadFacts, LeadScore
         from tenants.models import Tenant
 
         self.tenant = Tenant.objects.create(slug=slug, name=slug.title())
@@ -103,7 +105,9 @@ class Stage:
             self.accounts = [self._account(number) for number in range(accounts)]
             ids = self._leads(messages)
             for start in range(0, len(ids), 1000):
-                lead_actions.score_leads(ids[start : start + 1000])
+                some = ids[start : start + 1000]
+                lead_actions.score_leads(some)
+                sql.grown(start, start + len(some), Lead, LeadScore, LeadFacts)  # as an import does
 
     def _account(self, number: int) -> Any:
         from campaigns.models import SendingAccount

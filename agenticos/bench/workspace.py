@@ -14,7 +14,7 @@ from typing import Any, Final
 from django.db import connection, models
 from django.utils import timezone
 
-from agenticos import scope
+from agenticos import scope, sql
 from agenticos.bench import preview
 from agenticos.bench.stage import TEXT, Stage
 from agenticos.leasing import new_token
@@ -95,9 +95,11 @@ def build(stage: Stage, n: int) -> Workspace:
 
 def _make(rows: Iterable[models.Model]) -> None:
     """Insert rows of one model, some thousands at a time."""
-    left = iter(rows)
+    left, made = iter(rows), 0
     while some := list(islice(left, 2_000)):
         type(some[0])._default_manager.bulk_create(some)
+        sql.grown(made, made + len(some), type(some[0]))
+        made += len(some)
 
 
 def _label(stage: Stage, leads: list[int], dice: random.Random) -> None:

@@ -33,6 +33,8 @@ ACCOUNT_ID = "17841400000000001"
 TOKEN = "EAAB0123456789secrettokenofacme"
 NEW_TOKEN = "EAAB9876543210anothersecrettoken"
 PACE = {
+    "error_percent": 40,
+    "error_window_min": 60,
     "day_cap": "40", "hour_cap": "8", "gap_min_s": "60", "gap_max_s": "90",
     "jitter_percent": "15", "time_zone": "",
 }  # fmt: skip

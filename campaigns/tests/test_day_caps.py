@@ -375,10 +375,12 @@ def test_the_cap_of_a_campaign_is_set_on_its_settings(acme, alice, browser, rung
     account = make_account(acme)
     campaign = make_campaign(acme, accounts=[account], state="running")
     given = {"accounts": [account.pk], "always": "on", "min_score": 0, "day_cap": "12"}
+    given |= {"error_percent": 25, "error_window_min": 30}
     browser(alice).post(f"/t/acme/campaigns/{campaign.pk}/settings/pace/", given)
     with scope.as_tenant(acme):
         campaign.refresh_from_db()
     assert campaign.day_cap == 12
+    assert (campaign.error_percent, campaign.error_window_min) == (25, 30)
 
 
 def test_a_program_sets_and_reads_the_caps(acme, api):

@@ -297,10 +297,15 @@ def test_a_draft_begins_with_a_text_of_the_library(acme, alice, browser):
     template = Template.objects.create(tenant=acme, name="First", body="Olá {first_name|você}!")
     campaign = draft_of(acme)
     address = url("campaigns:content", acme, campaign.pk)
-    page = browser(alice).get(address, {"template": template.pk})
-    assert page.context["form"]["text"].value() == "Olá {first_name|você}!"
+    typed = what(make_account(acme), text="Half a thought", opens="10:30", closes="12:00")
+    for picked in ({"use": template.pk}, {"use": "", "template": template.pk}):
+        form = browser(alice).post(address, {**typed, **picked}).context["form"]
+        assert form["text"].value() == "Olá {first_name|você}!"
+        assert form["opens"].value() == "10:30"  # what else was typed is still there
+    assert not campaign.steps.filter(body__contains="Half").exists()  # and nothing is saved
     for nonsense in ("x", "9" * 30, "0"):
-        assert browser(alice).get(address, {"template": nonsense}).status_code == 200
+        form = browser(alice).post(address, {**typed, "use": nonsense}).context["form"]
+        assert form["text"].value() == "Half a thought"
 
 
 def test_the_two_steps_cost_the_same_with_more_leads(acme, alice, browser):

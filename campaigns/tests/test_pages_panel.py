@@ -247,7 +247,7 @@ def test_the_pace_of_a_running_campaign_changes_through_an_audited_act(acme, ali
     other = make_account(acme)
     values = {
         "accounts": [other.pk], "days": ["1"], "opens": "10:00", "closes": "12:00",
-        "min_score": "60",
+        "min_score": "60", "error_percent": "40", "error_window_min": "60",
     }  # fmt: skip
     browser(alice).post(url("campaigns:pace", acme, campaign.pk), values)
     campaign.refresh_from_db()
@@ -264,6 +264,7 @@ def test_the_pace_of_a_running_campaign_changes_through_an_audited_act(acme, ali
 def test_the_pace_of_what_is_over_stays(acme, alice, browser, state):
     campaign = make_campaign(acme, state=state, min_score=50)
     values = {"accounts": [campaign.accounts.get().pk], "always": "on", "min_score": "0"}
+    values |= {"error_percent": "40", "error_window_min": "60"}
     client = browser(alice)
     page = client.post(url("campaigns:pace", acme, campaign.pk), values, follow=True)
     assert "can be changed of a draft" in text(page)

@@ -126,13 +126,12 @@ def campaign_content(request: TenantRequest, pk: int) -> HttpResponse:
     if refusal := _only_a_draft(request, campaign):
         return refusal
     initial = ContentForm.initial_of(campaign)
-    chosen = _template_body(request)
-    form = ContentForm(
-        request.POST or None,
-        tenant=request.tenant,
-        initial={**initial, **({"text": chosen} if chosen else {})},
-    )
-    if request.method == "POST" and form.is_valid():
+    typed = request.POST.copy() if request.method == "POST" else None
+    picks = "use" in request.POST
+    if picks and typed is not None and (body := _template_body(request)):
+        typed["text"] = body  # beside whatever else was typed; nothing is saved yet
+    form = ContentForm(typed, tenant=request.tenant, initial=initial)
+    if request.method == "POST" and not picks and form.is_valid():
         try:
             drafting.edit_content(campaign, **form.saved(), by=request.user, now=timezone.now())
         except Refused as error:
@@ -161,8 +160,8 @@ def campaign_content(request: TenantRequest, pk: int) -> HttpResponse:
 
 
 def _template_body(request: TenantRequest) -> str:
-    """The text of the template that was picked, if one was."""
-    number = request.GET.get("template", "")
+    """The text of the template that was picked, by its button or in the list; "" if none was."""
+    number = request.POST["use"] or request.POST.get("template", "")
     if not (number.isascii() and number.isdigit() and len(number) < 19):
         return ""
     template = request.tenant.templates.filter(pk=number).first()

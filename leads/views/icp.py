@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
+from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
@@ -158,6 +160,9 @@ def _movers(
     return {
         "rows": mover_rows(request.tenant, moves, config),
         "next": rest,
+        "touched": []
+        if old or new
+        else import_string(settings.ICP_TOUCHES)(request.tenant, config),
         "old": old,
         "new": new,
         "old_label": _("Not scored") if old == whatif.UNSCORED else old and Band(old).label,
