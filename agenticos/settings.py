@@ -295,6 +295,7 @@ WAKE_UPS = {
     "leads.tasks.rescore_slice": "leads.tasks.next_rescore_at",
     "leads.tasks.bulk_slice": "leads.tasks.next_bulk_at",
     "tenants.tasks.seal_slice": "tenants.tasks.next_seal_at",
+    "tenants.tasks.retention_slice": "tenants.tasks.next_retention_at",
 }
 
 # --- People -----------------------------------------------------------------------------------
@@ -491,6 +492,8 @@ SENTRY_RELEASE = env.str("SENTRY_RELEASE", "")
 # --- Personal data ----------------------------------------------------------------------------
 # What the rooms above `leads` know of a person: called by name, since imports go down.
 PERSONAL_DATA = ["campaigns.personal"]
+# What each room keeps only for a time (tenants/retention.py).
+RETENTION = ["leads.keeping", "integrations.keeping", "tenants.keeping"]
 
 # --- Logs -------------------------------------------------------------------------------------
 LOG_FORMAT = _one_of("LOG_FORMAT", "console", ("console", "json"))

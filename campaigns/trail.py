@@ -21,6 +21,7 @@ from campaigns import activity, codes
 from campaigns.views.sending_accounts import HISTORY as OF_ACCOUNTS
 from integrations.views.outbox import HISTORY as OF_SYNC
 from leads.exporting import as_csv
+from tenants import retention
 from tenants.models import AuditEntry, Tenant
 
 CHUNK: Final = 2_000
@@ -32,6 +33,7 @@ WORDS: Final[dict[str, Promise]] = {
     "api_key.revoked": _("API key revoked"),
     "api_key.rotated": _("API key rotated"),
     "audit.exported": _("Audit trail exported"),
+    "audit.pruned": _("Audit entries over their time removed"),
     "export.created": _("Export of leads made"),
     "export.downloaded": _("Export of leads downloaded"),
     "icp.published": _("ICP version published"),
@@ -47,7 +49,9 @@ WORDS: Final[dict[str, Promise]] = {
     "membership.created": _("Member added"),
     "membership.removed": _("Member removed"),
     "membership.role_changed": _("Role of a member changed"),
+    "retention.swept": _("What was over its time removed"),
     "tenant.edited": _("Settings changed"),
+    "tenant.keeping_changed": _("How long things are kept changed"),
     "tenant.plan_changed": _("Plan changed"),
     "tenant.stopped": _("All sending stopped"),
     "tenant.stop_lifted": _("Stop of all sending lifted"),
@@ -150,6 +154,7 @@ def lines(rows: Sequence[AuditEntry], tenant: Tenant) -> list[Line]:
 def facts(data: dict[str, Any]) -> list[str]:
     """What an entry's data says, a fact each."""
     found = []
+    labels = {**retention.words(), **activity.FACTS}
     before, after = data.get("before"), data.get("after")
     if isinstance(before, dict) and isinstance(after, dict):
         names = dict.fromkeys([*before, *after])
@@ -162,7 +167,7 @@ def facts(data: dict[str, Any]) -> list[str]:
         if name == "code" and value:
             found.append(codes.sentence(str(value)))
         elif name not in ("before", "after") or len({"before", "after"} & set(data)) == 1:
-            found.append(f"{activity.FACTS.get(name, name)}: {_shown(value)}")
+            found.append(f"{labels.get(name, name)}: {_shown(value)}")
     return found
 
 

@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from tenants.append_only import AppendOnly
 from tenants.limits import Limited, living_keys
 from tenants.owned import TenantOwned
+from tenants.retention_models import Keeping, RetentionRun as RetentionRun, bounds_hold
 from tenants.roles import Role
 
 INVITATION_LASTS = timedelta(days=7)
@@ -96,7 +97,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.name.split(" ")[0] if self.name else self.email
 
 
-class Tenant(models.Model):
+class Tenant(Keeping, models.Model):
     """A client of the agency: its own people, leads, campaigns and connections."""
 
     slug = models.SlugField(
@@ -156,6 +157,7 @@ class Tenant(models.Model):
         verbose_name = _("tenant")
         verbose_name_plural = _("tenants")
         ordering = ["name"]
+        constraints = [models.CheckConstraint(condition=bounds_hold(), name="tenant_keeps")]
 
     def __str__(self) -> str:
         return self.name
