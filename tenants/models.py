@@ -150,8 +150,12 @@ class Tenant(Keeping, models.Model):
     )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     # The tenant's data key, wrapped by a master key (tenants/crypto.py). Deleting it erases
-    # every credential of the tenant for good.
+    # every credential of the tenant for good. `data_key_at`: when it took an older one's place.
     data_key = models.BinaryField(editable=False, default=b"")
+    data_key_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # The key of the hashes of people who must not be written to, wrapped in the same way. None:
+    # still derived from the data key, which has never been replaced.
+    hash_key = models.BinaryField(editable=False, null=True)
 
     class Meta:
         verbose_name = _("tenant")
