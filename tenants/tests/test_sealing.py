@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import threading
 from datetime import timedelta
+from importlib import import_module
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 from django.test import TestCase
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -327,6 +330,24 @@ def test_two_entries_that_changed_places_are_found(acme, chained):
     sql("UPDATE tenants_auditseal SET number = 3 WHERE number = 99")
     outcome = verify(acme)
     assert (outcome.problem, outcome.entry) == ("moved", chained[2])
+
+
+@pytest.mark.django_db
+def test_actors_are_filled_in_where_no_seal_covers_the_entry(acme, alice, chained):
+    apps = MigrationLoader(connection).project_state().apps
+    fill = import_module("tenants.migrations.0013_actors_of_unsealed_entries").fill
+    young, nobodys = write(acme, 1, by=alice)[0], write(acme, 1)[0]
+    sql("UPDATE tenants_auditentry SET actor_id = NULL WHERE id = %s", young)
+    with scope.as_system("migration"):
+        fill(apps, SimpleNamespace(connection=connection))
+        found = dict(AuditEntry.objects.values_list("pk", "actor_id"))
+    assert (found[young], found[nobodys]) == (alice.pk, None)
+    seal(acme)
+    assert verify(acme).ok
+    sql("UPDATE tenants_auditentry SET actor_id = NULL WHERE id = %s", chained[0])
+    with scope.as_system("migration"):
+        fill(apps, SimpleNamespace(connection=connection))
+    assert verify(acme).entry == chained[0]  # a seal covers it: left as it is found
 
 
 # --- What retention takes off the front ---------------------------------------------------------
