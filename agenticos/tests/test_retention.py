@@ -278,6 +278,18 @@ def test_what_a_failed_export_has_left_goes(acme, now):
     assert default_storage.listdir("exports/")[1] == []
 
 
+def test_an_import_whose_rows_are_gone_does_not_say_that_all_was_well(acme, alice, now, browser):
+    row = make_import(acme, "done", now - 31 * DAY)
+    with scope.as_tenant(acme):
+        LeadImport.objects.update(records=1, rejected=1)
+    page = f"/t/acme/leads/imports/{row.pk}/"
+    assert "have been removed" not in browser(alice).get(page).content.decode()
+    sweep(acme, now)
+    shown = browser(alice).get(page).content.decode()
+    assert "have been removed" in shown
+    assert "Every row is taken" not in shown
+
+
 def test_an_undo_ends_with_what_it_goes_by(acme, now):
     acme.keep_payload_days = 10
     acme.save()
