@@ -117,7 +117,7 @@ class Connection(TenantOwned):
             self.secret = stored
             return crypto.reveal(self.tenant_id, self._context(), stored)
 
-    def reseal(self, change: Callable[[str, bytes], bytes]) -> None:
+    def reseal(self, change: Callable[[str, crypto.Stored], bytes]) -> None:
         """Store the same credential under another data key. Raises crypto.CannotOpen."""
         self.secret = change(self._context(), self.secret)
         self.save(update_fields=["secret"])

@@ -29,6 +29,7 @@ from tenants.models import Tenant
 VERSION = b"\x01"
 NONCE_BYTES = 12
 KEY_BYTES = 32
+Stored = bytes | memoryview  # as it comes from the database
 
 
 class CannotOpen(Exception):
@@ -83,7 +84,7 @@ def _wrap(kind: str, tenant_id: int, key: bytes) -> bytes:
     return name.encode() + b":" + _seal(master, key, f"{kind}:{tenant_id}")
 
 
-def _unwrap(kind: str, tenant_id: int, wrapped: bytes) -> bytes:
+def _unwrap(kind: str, tenant_id: int, wrapped: Stored) -> bytes:
     """Open a wrapped key of a tenant. Raises CannotOpen."""
     name, _, sealed = bytes(wrapped).partition(b":")
     master = master_keys().get(name.decode(errors="replace"))
@@ -147,7 +148,7 @@ def _data_key(tenant_id: int) -> bytes:
     return _unwrap(DATA, tenant_id, tenant.data_key)
 
 
-def renew_data_key(tenant_id: int, *, now: datetime) -> Callable[[str, bytes], bytes]:
+def renew_data_key(tenant_id: int, *, now: datetime) -> Callable[[str, Stored], bytes]:
     """Give the tenant another data key; return what seals a secret of the old one under it.
 
     That takes a secret's context and ciphertext, and raises CannotOpen. In the caller's
@@ -162,7 +163,7 @@ def renew_data_key(tenant_id: int, *, now: datetime) -> Callable[[str, bytes], b
     tenant.data_key, tenant.data_key_at = _wrap(DATA, tenant_id, new), now
     tenant.save(update_fields=["data_key", "data_key_at", "hash_key"])
 
-    def reseal(context: str, sealed: bytes) -> bytes:
+    def reseal(context: str, sealed: Stored) -> bytes:
         return VERSION + _seal(new, _open(old, _body(sealed), context), context)
 
     return reseal
@@ -193,19 +194,19 @@ def seal(tenant_id: int, context: str, plain: str) -> bytes:
     return VERSION + _seal(_data_key(tenant_id), plain.encode(), context)
 
 
-def reveal(tenant_id: int, context: str, sealed: bytes) -> str:
+def reveal(tenant_id: int, context: str, sealed: Stored) -> str:
     """Decrypt what `seal` made for the same tenant and context. Raises CannotOpen."""
     body = _body(sealed)
     wrapped = Tenant.objects.values_list("data_key", flat=True).get(pk=tenant_id)
     return _open(_unwrap(DATA, tenant_id, wrapped), body, context).decode()
 
 
-def _body(sealed: bytes) -> bytes:
+def _body(sealed: Stored) -> bytes:
     """A secret without its version. Raises CannotOpen for one that is not ours."""
-    sealed = bytes(sealed)
-    if sealed[:1] != VERSION:
+    plain = bytes(sealed)
+    if plain[:1] != VERSION:
         raise CannotOpen("A stored credential has an unknown format.")
-    return sealed[1:]
+    return plain[1:]
 
 
 def context_of(model: str, field: str, tenant_id: int, row_id: int) -> str:

@@ -96,7 +96,7 @@ def reset(user: User, *, by: User) -> int:
             _("Only a superuser can reset the second factor of staff."), code="role_not_enough"
         )
     lost = Authenticator.objects.filter(user=row)
-    number = lost.count()
+    number: int = lost.count()
     if not number:
         raise Refused(_("This person has no second factor."), code="no_factor")
     lost.delete()

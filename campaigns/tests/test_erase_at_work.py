@@ -13,9 +13,8 @@ from types import SimpleNamespace
 import pytest
 from django.db import connection
 
-from agenticos import invariants, scope
+from agenticos import invariants, scope, sql
 from agenticos.errors import Refused
-from agenticos.sql import fetch
 from agenticos.tests.factories import make_account, make_campaign, make_lead, make_message
 from campaigns import ledger, settling
 from campaigns.models import Message
@@ -42,12 +41,12 @@ class Place:
 class Doer(threading.Thread):
     """Runs something in a connection of its own; `said` is what came of it."""
 
-    def __init__(self, do) -> None:
+    def __init__(self, do):
         super().__init__()
         self.do, self.said = do, None
         self.start()
 
-    def run(self) -> None:
+    def run(self):
         try:
             self.said = self.do()
         except BaseException as error:
@@ -66,7 +65,7 @@ def somebody_waits_for_a_lock() -> None:
     pause = threading.Event()
     for _ in range(400):
         with scope.as_system("test"):
-            waiting = fetch(
+            waiting = sql.fetch(
                 "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
                 "WHERE NOT l.granted AND a.datname = current_database()",
                 [],
@@ -128,7 +127,7 @@ def before_marking(monkeypatch) -> Place:
 
 def before_the_marks_commit(monkeypatch) -> Place:
     """The worker stands with all its locks, every answer looked at, before COMMIT."""
-    place, trip = Place(), settling.one_trip
+    place, trip = Place(), sql.one_trip
 
     @contextmanager
     def one_trip():
