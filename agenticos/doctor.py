@@ -193,7 +193,9 @@ def _keys() -> Iterator[Finding]:
     known = crypto.master_keys()
     names = {
         bytes(wrapped).partition(b":")[0].decode(errors="replace")
-        for wrapped in Tenant.objects.exclude(data_key=b"").values_list("data_key", flat=True)
+        for keys in Tenant.objects.exclude(data_key=b"").values_list("data_key", "hash_key")
+        for wrapped in keys
+        if wrapped
     }
     missing = sorted(names - set(known))
     yield Finding(

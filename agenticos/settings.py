@@ -295,6 +295,7 @@ WAKE_UPS = {
     "leads.tasks.rescore_slice": "leads.tasks.next_rescore_at",
     "leads.tasks.bulk_slice": "leads.tasks.next_bulk_at",
     "tenants.tasks.seal_slice": "tenants.tasks.next_seal_at",
+    "tenants.tasks.retention_slice": "tenants.tasks.next_retention_at",
 }
 
 # --- People -----------------------------------------------------------------------------------
@@ -493,6 +494,8 @@ SENTRY_RELEASE = env.str("SENTRY_RELEASE", "")
 PERSONAL_DATA = ["campaigns.personal"]
 # What another ICP means for them, for the same reason.
 ICP_TOUCHES = "campaigns.touched.campaigns_touched"
+# What each room keeps only for a time (tenants/retention.py).
+RETENTION = ["leads.keeping", "integrations.keeping", "tenants.keeping"]
 
 # --- Logs -------------------------------------------------------------------------------------
 LOG_FORMAT = _one_of("LOG_FORMAT", "console", ("console", "json"))

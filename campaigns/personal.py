@@ -1,25 +1,30 @@
 """What campaigns know of one person: for erasing them, and for telling them what is known.
 
-Named in the setting PERSONAL_DATA; `leads.erasing` and `leads.subject` call it.
+Named in the setting PERSONAL_DATA; `leads.erasing`, `leads.keeping` and `leads.subject` call it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from django.db.models import Exists, OuterRef, Q
 from django.utils.translation import ngettext
 
 from campaigns import health, ledger
 from campaigns.codes import Code
 from campaigns.models import Campaign, Message, SendingAccount, TestSend
 from leads.erasing import in_flight
+from leads.identities import normalise_handle
 from leads.models import Lead
 from leads.traces import Person, replace_in
 
 State = Message.State
 # In the place of a provider's id: that it gave one stays the proof of the send.
 ERASED: Final = "erased"
+NEVER_LEFT: Final = (State.FAILED, State.SKIPPED, State.CANCELLED)
+ENDED: Final = (Campaign.State.FINISHED, Campaign.State.CANCELLED, Campaign.State.FAILED)
 
 
 def consequences(lead: Lead) -> list[str]:
@@ -44,6 +49,40 @@ def consequences(lead: Lead) -> list[str]:
             % {"n": gone}
         )
     return points
+
+
+def in_use() -> Q:
+    """The leads that something was sent to, or may have been, or that a campaign still has."""
+    rows = Message.objects.filter(lead=OuterRef("pk"))
+    still = ~Q(state__in=NEVER_LEFT) | ~Q(campaign__state__in=ENDED)
+    return Q(Exists(rows.filter(still)))
+
+
+def hold_many(ids: Sequence[int]) -> None:
+    """Lock the campaigns that have these leads, and their rows, in the order that all keep."""
+    rows = Message.objects.filter(lead__in=ids)
+    campaigns = list(rows.order_by().values_list("campaign_id", flat=True).distinct())
+    list(Campaign.objects.filter(pk__in=campaigns).order_by("pk").select_for_update(of=("self",)))
+    list(rows.order_by("pk").select_for_update(of=("self",)))
+
+
+def on_record(ids: Sequence[int]) -> set[int]:
+    """Those of these leads that the ledger names."""
+    return set(Message.objects.filter(lead__in=ids).values_list("lead_id", flat=True))
+
+
+def forget(aliases: Mapping[int, tuple[str, str]]) -> None:
+    """Forget what was to be said to leads that nothing was sent to: id → handle and alias."""
+    rows = Message.objects.filter(lead__in=aliases)
+    rows.update(text="", error="", sentence="", provider_id="")
+    names = dict(aliases.values())
+    mine = Campaign.objects.filter(pk__in=rows.values("campaign"), audience__kind="handles")
+    for campaign in mine:
+        given = campaign.audience.get("handles", [])
+        told = [names.get(normalise_handle(text) or "", text) for text in given]
+        if told != given:
+            kept = campaign.audience | {"handles": told}
+            Campaign.objects.filter(pk=campaign.pk).update(audience=kept)
 
 
 def hold(lead: Lead) -> None:

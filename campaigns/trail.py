@@ -13,45 +13,15 @@ from django.db.models import Model, QuerySet
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_date
-from django.utils.functional import Promise
 from django.utils.text import capfirst
-from django.utils.translation import gettext_lazy as _
 
 from campaigns import activity, codes
-from campaigns.views.sending_accounts import HISTORY as OF_ACCOUNTS
-from integrations.views.outbox import HISTORY as OF_SYNC
+from campaigns.trail_words import WORDS as WORDS
 from leads.exporting import as_csv
+from tenants import retention
 from tenants.models import AuditEntry, Tenant
 
 CHUNK: Final = 2_000
-WORDS: Final[dict[str, Promise]] = {
-    **activity.WORDS,
-    **OF_ACCOUNTS,
-    **OF_SYNC,
-    "api_key.created": _("API key made"),
-    "api_key.revoked": _("API key revoked"),
-    "api_key.rotated": _("API key rotated"),
-    "audit.exported": _("Audit trail exported"),
-    "export.created": _("Export of leads made"),
-    "export.downloaded": _("Export of leads downloaded"),
-    "icp.published": _("ICP version published"),
-    "import.started": _("Import started"),
-    "import.undo_started": _("Import being undone"),
-    "invitation.created": _("Somebody invited"),
-    "invitation.withdrawn": _("Invitation withdrawn"),
-    "lead.created": _("Lead added"),
-    "lead.deleted": _("Lead deleted"),
-    "lead.edited": _("Lead edited"),
-    "lead.freed": _("Lead may be contacted again"),
-    "lead.stopped": _("Lead not to be contacted any more"),
-    "membership.created": _("Member added"),
-    "membership.removed": _("Member removed"),
-    "membership.role_changed": _("Role of a member changed"),
-    "tenant.edited": _("Settings changed"),
-    "tenant.plan_changed": _("Plan changed"),
-    "tenant.stopped": _("All sending stopped"),
-    "tenant.stop_lifted": _("Stop of all sending lifted"),
-}
 TYPES: Final = (
     "campaigns.campaign", "campaigns.message", "campaigns.sendingaccount", "campaigns.template",
     "integrations.connection", "integrations.syncitem", "leads.bulkjob", "leads.icpversion",
@@ -138,7 +108,7 @@ def lines(rows: Sequence[AuditEntry], tenant: Tenant) -> list[Line]:
     return [
         Line(
             row,
-            str(WORDS.get(row.action, row.action)),
+            words_of(row.action),
             type_name(row.object_type),
             links.get((row.object_type, row.object_id), ""),
             facts(row.data),
@@ -147,9 +117,15 @@ def lines(rows: Sequence[AuditEntry], tenant: Tenant) -> list[Line]:
     ]
 
 
+def words_of(action: str) -> str:
+    """What an action is called; one that no code takes any more keeps its name."""
+    return str(WORDS.get(action, action))
+
+
 def facts(data: dict[str, Any]) -> list[str]:
     """What an entry's data says, a fact each."""
     found = []
+    labels = {**retention.words(), **activity.FACTS}
     before, after = data.get("before"), data.get("after")
     if isinstance(before, dict) and isinstance(after, dict):
         names = dict.fromkeys([*before, *after])
@@ -162,7 +138,7 @@ def facts(data: dict[str, Any]) -> list[str]:
         if name == "code" and value:
             found.append(codes.sentence(str(value)))
         elif name not in ("before", "after") or len({"before", "after"} & set(data)) == 1:
-            found.append(f"{activity.FACTS.get(name, name)}: {_shown(value)}")
+            found.append(f"{labels.get(name, name)}: {_shown(value)}")
     return found
 
 

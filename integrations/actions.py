@@ -131,8 +131,13 @@ def replay_dead(item: SyncItem, *, by: User | None, now: datetime) -> None:
     """Deliver a dead letter once more, also one that was discarded.
 
     Raises Refused when it is neither: somebody replayed it a moment ago, or a newer change of the
-    same record took its place.
+    same record took its place; and when what it said is gone (erased, or over its time).
     """
+    if SyncItem.objects.filter(pk=item.pk, state=State.DISCARDED, wanted={}).exists():
+        raise Refused(
+            _("What this entry said has been removed, so it cannot be delivered any more."),
+            code="payload_gone",
+        )
     ended = SyncItem.objects.filter(pk=item.pk, state__in=[State.FAILED, State.DISCARDED])
     if not ended.update(due_at=now, **_ANEW):
         raise Refused(_("This is no dead letter any more. Reload the page."), code="not_dead")

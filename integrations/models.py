@@ -6,6 +6,7 @@ This app knows no lead and no campaign: a row of the outbox is keyed by text suc
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -82,6 +83,8 @@ class Connection(TenantOwned):
     @transaction.atomic
     def set_secret(self, **parts: str) -> None:
         """Store the credential, such as `token=…`, and call the connection active again."""
+        # The row before the tenant's key, as whoever replaces that key takes them.
+        list(Connection.objects.select_for_update(of=("self",)).filter(pk=self.pk))
         token = str(next(iter(parts.values())))
         self.secret = crypto.seal(self.tenant_id, self._context(), json.dumps(parts))
         self.secret_last_four = token[-4:] if len(token) >= 12 else ""
@@ -100,10 +103,24 @@ class Connection(TenantOwned):
 
     def reveal(self) -> dict[str, Any]:
         """The credential, decrypted; for adapters alone. Raises crypto.CannotOpen."""
-        parts: dict[str, Any] = json.loads(
-            crypto.reveal(self.tenant_id, self._context(), bytes(self.secret))
-        )
+        parts: dict[str, Any] = json.loads(self._opened())
         return parts
+
+    def _opened(self) -> str:
+        try:
+            return crypto.reveal(self.tenant_id, self._context(), self.secret)
+        except crypto.CannotOpen:
+            # The data key may have been replaced since this row was read, and the secret with it.
+            stored = type(self).objects.filter(pk=self.pk).values_list("secret", flat=True).first()
+            if stored is None or bytes(stored) == bytes(self.secret):
+                raise
+            self.secret = stored
+            return crypto.reveal(self.tenant_id, self._context(), stored)
+
+    def reseal(self, change: Callable[[str, crypto.Stored], bytes]) -> None:
+        """Store the same credential under another data key. Raises crypto.CannotOpen."""
+        self.secret = change(self._context(), self.secret)
+        self.save(update_fields=["secret"])
 
     @property
     def trouble(self) -> str:

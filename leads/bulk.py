@@ -29,7 +29,7 @@ from leads import actions, drafts, exporting, rescoring, suppression
 from leads.filters import LeadFilter
 from leads.layout import Layout, canonical, matching
 from leads.models import BulkJob, BulkRow, Icp, Lead, LeadTag
-from tenants import audit
+from tenants import audit, retention
 from tenants.models import Membership, Tenant, User
 
 CHUNK: Final = 1_000  # rows worked per transaction
@@ -39,7 +39,6 @@ OPEN_MAX: Final = 5  # jobs of a tenant that run at the same time
 MAX_ATTEMPTS: Final = 5
 TAG_MAX: Final = 80
 TAGS_OF_LEAD: Final = 50  # pages show all tags of a lead
-KEEP: Final = timedelta(days=7)  # how long an export can be downloaded
 TASK: Final = "leads.tasks.bulk_slice"
 
 Kind, State, Outcome = BulkJob.Kind, BulkJob.State, BulkRow.Outcome
@@ -288,7 +287,7 @@ def _work_chunk(row: BulkJob, token: str, now: datetime) -> bool:
             worked = sum(changes[name] for name in BulkJob.COUNTS)
             changes |= {"state": State.DONE, "finished_at": now, "total": worked}
             if row.kind == Kind.EXPORT:
-                changes["expires_at"] = now + KEEP
+                changes["expires_at"] = now + retention.periods(row.tenant)["keep_file_days"]
         _advance(row, token, now, **changes)
         if complete:
             _end(row, token)
@@ -319,8 +318,9 @@ def _expire(row: BulkJob, token: str) -> None:
     with transaction.atomic():
         row.rows.all().delete()
         BulkJob.objects.filter(pk=row.pk, claim_token=token).update(
-            expires_at=None, parts=[], **NO_LEASE
+            expires_at=None, parts=[], folder="", **NO_LEASE
         )
+        retention.note(row.tenant, exports=1)
 
 
 @transaction.atomic

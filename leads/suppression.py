@@ -43,7 +43,7 @@ def identities_of(handle: str, email: str, phone: str) -> dict[str, str]:
 
 def digest_for(tenant_id: int) -> Any:
     """The keyed hash of one tenant: (kind, normalised value) -> 64 hex digits."""
-    key = crypto.derived_key(tenant_id, "suppression")
+    key = crypto.hash_key(tenant_id)
 
     def digest(kind: str, value: str) -> str:
         return hmac.digest(key, f"{kind}:{value}".encode(), "sha256").hex()

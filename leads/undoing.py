@@ -21,7 +21,7 @@ from leads.importlog import decoded
 from leads.models import ImportedLead, Lead, LeadImport, LeadTag
 from leads.rescoring import engines_in_use, lock_icp
 from leads.upserting import write_leads
-from tenants import audit
+from tenants import audit, retention
 from tenants.models import User
 
 CHUNK: Final = 500  # leads per transaction
@@ -36,7 +36,12 @@ def until(row: LeadImport) -> datetime | None:
     ended = row.state in (LeadImport.State.DONE, LeadImport.State.FAILED)
     if not ended or row.committed_at is None or row.finished_at is None:
         return None
-    return row.finished_at + timedelta(days=DAYS)
+    return row.finished_at + _kept(row)
+
+
+def _kept(row: LeadImport) -> timedelta:
+    """How long the rows are there that an undo goes by."""
+    return min(timedelta(days=DAYS), retention.periods(row.tenant)["keep_payload_days"])
 
 
 @transaction.atomic
@@ -47,7 +52,8 @@ def start_undo(row: LeadImport, *, by: User | None, now: datetime) -> None:
         raise Refused(_("There is nothing to undo in this import."), code="nothing_to_undo")
     if now > last:
         raise Refused(
-            _("An import can be undone for %(days)s days. This one is older.") % {"days": DAYS},
+            _("An import can be undone for %(days)s days. This one is older.")
+            % {"days": _kept(row).days},
             code="undo_too_late",
         )
     noted = ImportedLead.objects.filter(lead_import=row)

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from agenticos.errors import Refused
 from tenants import audit, limits
 from tenants.models import Membership, Tenant, User
+from tenants.retention_models import BOUNDS
 from tenants.roles import Role
 
 EDITABLE = ("name", "time_zone", "language", "contact_gap_days", "require_mfa")
@@ -33,6 +34,31 @@ def edit_tenant(tenant: Tenant, values: dict[str, Any], *, by: User | None, now:
     if "time_zone" in changed:
         forget_day_usage(row)
     return bool(changed)
+
+
+@transaction.atomic
+def edit_keeping(
+    tenant: Tenant, values: dict[str, Any], *, by: User | None, now: datetime
+) -> list[str]:
+    """Change how long things are kept, any of `retention_models.BOUNDS`; return what was different.
+
+    The values are checked by the form that read them, and by the database. It holds from the next
+    sweep on.
+    """
+    row = Tenant.objects.select_for_update().get(pk=tenant.pk)
+    before = {
+        name: getattr(row, name)
+        for name in BOUNDS
+        if name in values and values[name] != getattr(row, name)
+    }
+    for name in before:
+        setattr(row, name, values[name])
+        setattr(tenant, name, values[name])
+    if before:
+        row.save(update_fields=list(before))
+        after = {name: values[name] for name in before}
+        audit.record(row, "tenant.keeping_changed", by=by, before=before, after=after)
+    return list(before)
 
 
 @transaction.atomic

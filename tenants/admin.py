@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
 from django.contrib.auth.models import Group
 from django.db.models import Count, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext, gettext_lazy as _
 
-from tenants import actions, audit, limits
-from tenants.admin_tools import ToolsAdmin
+from tenants import actions, audit, events, limits, second_factor
+from tenants.admin_tools import Tool, ToolsAdmin
+from tenants.freshness import ask_again, is_fresh
 from tenants.models import Membership, Tenant, User, vouch_for_address
 
 if TYPE_CHECKING:
@@ -185,8 +186,14 @@ class NewUserForm(AdminUserCreationForm):
 
 
 @admin.register(User)
-class UserAdmin(BaseUserAdmin):
+class UserAdmin(ToolsAdmin, BaseUserAdmin):
     """People. They belong to no single tenant, so the admin's own log keeps who changed them."""
+
+    tools = (
+        Tool(
+            "reset_factor", _("Reset the second factor"), lambda obj: second_factor.has_any(obj.pk)
+        ),
+    )
 
     add_form = NewUserForm
     ordering = ("email",)
@@ -201,6 +208,34 @@ class UserAdmin(BaseUserAdmin):
         (_("Times"), {"fields": ("last_login", "date_joined")}),
     )
     readonly_fields = ("last_login", "date_joined")
+
+    def tool_reset_factor(self, request: HttpRequest, obj: User) -> HttpResponse:
+        """Let somebody in again who has lost it: asked first, and for a fresh log-in."""
+        if not is_fresh(request):
+            return ask_again(request)
+        if request.method != "POST":
+            return self.ask(
+                request,
+                obj,
+                title=gettext("Reset the second factor of %(person)s") % {"person": obj},
+                yes=gettext("Reset it"),
+                danger=True,
+                points=[
+                    gettext("Make sure that it is this person who asks, and not by e-mail alone."),
+                    gettext("Authenticator app, passkeys and recovery codes are removed."),
+                    gettext("They are logged out everywhere, and told by mail."),
+                    gettext("Until they set up a new one, their password alone opens."),
+                ],
+            )
+        second_factor.reset(obj, by=self.by(request))
+        events.note("auth.mfa_reset", request, person=obj.pk)
+        self.log_change(request, obj, "Second factor reset.")
+        messages.success(request, gettext("The second factor is reset."))
+        try:
+            second_factor.tell_of_reset(obj)
+        except OSError:
+            messages.warning(request, gettext("No mail could be sent: tell them yourself."))
+        return self.back(obj)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Staff vouch for the address that they enter."""

@@ -1,9 +1,10 @@
 """Credentials at rest: AES-256-GCM under a data key per tenant, wrapped by a master key.
 
 `CREDENTIAL_KEYS` lists master keys as `name:base64`, the newest first; the first one wraps. A
-wrapped data key is `name ‖ ":" ‖ nonce ‖ ciphertext` with the associated data `dek:<tenant>`; a
-sealed secret is `version ‖ nonce ‖ ciphertext` with `<model>.<field>:<tenant>:<row>`. So a
-ciphertext moved to another row or tenant, or altered by one bit, does not open.
+wrapped key is `name ‖ ":" ‖ nonce ‖ ciphertext` with the associated data `dek:<tenant>` for the
+data key, `hek:<tenant>` for the key of hashes; a sealed secret is `version ‖ nonce ‖ ciphertext`
+with `<model>.<field>:<tenant>:<row>`. So a ciphertext moved to another row or tenant, or altered
+by one bit, does not open.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+from collections.abc import Callable
+from datetime import datetime
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
@@ -26,6 +29,7 @@ from tenants.models import Tenant
 VERSION = b"\x01"
 NONCE_BYTES = 12
 KEY_BYTES = 32
+Stored = bytes | memoryview  # as it comes from the database
 
 
 class CannotOpen(Exception):
@@ -71,19 +75,22 @@ def _open(key: bytes, sealed: bytes, context: str) -> bytes:
         raise CannotOpen("A stored credential does not open.") from error
 
 
-def wrap_data_key(tenant_id: int, data_key: bytes) -> bytes:
-    """Wrap a tenant's data key with the newest master key."""
+DATA, HASH = "dek", "hek"  # what a wrapped key is for: part of its associated data
+
+
+def _wrap(kind: str, tenant_id: int, key: bytes) -> bytes:
+    """Wrap a key of a tenant with the newest master key."""
     name, master = next(iter(master_keys().items()))
-    return name.encode() + b":" + _seal(master, data_key, f"dek:{tenant_id}")
+    return name.encode() + b":" + _seal(master, key, f"{kind}:{tenant_id}")
 
 
-def unwrap_data_key(tenant_id: int, wrapped: bytes) -> bytes:
-    """Open a wrapped data key. Raises CannotOpen."""
+def _unwrap(kind: str, tenant_id: int, wrapped: Stored) -> bytes:
+    """Open a wrapped key of a tenant. Raises CannotOpen."""
     name, _, sealed = bytes(wrapped).partition(b":")
     master = master_keys().get(name.decode(errors="replace"))
     if master is None:
         raise CannotOpen("The master key of a stored credential is not in CREDENTIAL_KEYS.")
-    return _open(master, sealed, f"dek:{tenant_id}")
+    return _open(master, sealed, f"{kind}:{tenant_id}")
 
 
 def seal_with_master(context: str, plain: str) -> bytes:
@@ -102,42 +109,84 @@ def reveal_with_master(context: str, sealed: bytes) -> str:
 
 
 @transaction.atomic
-def rewrap_data_key(tenant_id: int) -> bool:
-    """Wrap the tenant's data key with the newest master key; False if there is nothing to do.
+def rewrap_keys(tenant_id: int) -> bool:
+    """Wrap the tenant's keys with the newest master key; False if there is nothing to do.
 
-    The data key itself stays, so secrets and derived keys do too. Raises CannotOpen.
+    The keys themselves stay, so secrets and hashes do too. Raises CannotOpen.
     """
-    tenant = Tenant.objects.select_for_update().filter(pk=tenant_id).first()
+    tenant = _locked(tenant_id)
     if tenant is None or not tenant.data_key:
         return False
-    wrapped = bytes(tenant.data_key)
-    if wrapped.partition(b":")[0] == next(iter(master_keys())).encode():
-        return False
-    tenant.data_key = wrap_data_key(tenant_id, unwrap_data_key(tenant_id, wrapped))
-    tenant.save(update_fields=["data_key"])
-    return True
+    newest = next(iter(master_keys())).encode()
+    old = [
+        (name, kind)
+        for name, kind in (("data_key", DATA), ("hash_key", HASH))
+        if (wrapped := getattr(tenant, name)) and bytes(wrapped).partition(b":")[0] != newest
+    ]
+    for name, kind in old:
+        key = _unwrap(kind, tenant_id, getattr(tenant, name))
+        setattr(tenant, name, _wrap(kind, tenant_id, key))
+    if old:
+        tenant.save(update_fields=[name for name, _kind in old])
+    return bool(old)
+
+
+def _locked(tenant_id: int) -> Tenant | None:
+    """The tenant's row, held. Rows that only point to the tenant do not wait."""
+    return Tenant.objects.select_for_update(no_key=True).filter(pk=tenant_id).first()
 
 
 @transaction.atomic
 def _data_key(tenant_id: int) -> bytes:
-    """The tenant's data key, made at first use."""
-    tenant = Tenant.objects.select_for_update().get(pk=tenant_id)
+    """The tenant's data key, made at first use; it stays until the transaction in force ends."""
+    tenant = _locked(tenant_id)
+    if tenant is None:
+        raise Tenant.DoesNotExist
     if not tenant.data_key:
-        tenant.data_key = wrap_data_key(tenant_id, os.urandom(KEY_BYTES))
+        tenant.data_key = _wrap(DATA, tenant_id, os.urandom(KEY_BYTES))
         tenant.save(update_fields=["data_key"])
-    return unwrap_data_key(tenant_id, bytes(tenant.data_key))
+    return _unwrap(DATA, tenant_id, tenant.data_key)
 
 
-def derived_key(tenant_id: int, purpose: str) -> bytes:
-    """A key of 32 bytes for one purpose, from the tenant's data key (HKDF-SHA256).
+def renew_data_key(tenant_id: int, *, now: datetime) -> Callable[[str, Stored], bytes]:
+    """Give the tenant another data key; return what seals a secret of the old one under it.
 
-    The same for ever, also after a rotation of the master keys; lost with the data key. Takes no
-    lock once the tenant has a data key.
+    That takes a secret's context and ciphertext, and raises CannotOpen. In the caller's
+    transaction, which must do it to every secret of the tenant and hold them: see
+    integrations/rekeying.py. Hashes stay as they are: their key is kept by itself from here on.
+    Raises CannotOpen when the old key does not open.
     """
-    wrapped = Tenant.objects.values_list("data_key", flat=True).get(pk=tenant_id)
-    key = unwrap_data_key(tenant_id, bytes(wrapped)) if wrapped else _data_key(tenant_id)
-    info = f"agenticos:{purpose}:{tenant_id}".encode()
-    return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=info).derive(key)
+    old, new = _data_key(tenant_id), os.urandom(KEY_BYTES)
+    tenant = Tenant.objects.get(pk=tenant_id)
+    if not tenant.hash_key:
+        tenant.hash_key = _wrap(HASH, tenant_id, _derived(old, tenant_id))
+    tenant.data_key, tenant.data_key_at = _wrap(DATA, tenant_id, new), now
+    tenant.save(update_fields=["data_key", "data_key_at", "hash_key"])
+
+    def reseal(context: str, sealed: Stored) -> bytes:
+        return VERSION + _seal(new, _open(old, _body(sealed), context), context)
+
+    return reseal
+
+
+def hash_key(tenant_id: int) -> bytes:
+    """The key of 32 bytes under which the tenant hashes identities.
+
+    The same for ever, whichever keys are rotated; lost with the tenant's keys. Takes no lock once
+    the tenant has a data key.
+    """
+    found = Tenant.objects.values_list("hash_key", "data_key").get(pk=tenant_id)
+    wrapped, data_key = found
+    if wrapped:
+        return _unwrap(HASH, tenant_id, wrapped)
+    key = _unwrap(DATA, tenant_id, data_key) if data_key else _data_key(tenant_id)
+    return _derived(key, tenant_id)
+
+
+def _derived(data_key: bytes, tenant_id: int) -> bytes:
+    """The hash key of a tenant whose data key was never replaced (HKDF-SHA256)."""
+    info = f"agenticos:suppression:{tenant_id}".encode()
+    return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=info).derive(data_key)
 
 
 def seal(tenant_id: int, context: str, plain: str) -> bytes:
@@ -145,13 +194,19 @@ def seal(tenant_id: int, context: str, plain: str) -> bytes:
     return VERSION + _seal(_data_key(tenant_id), plain.encode(), context)
 
 
-def reveal(tenant_id: int, context: str, sealed: bytes) -> str:
+def reveal(tenant_id: int, context: str, sealed: Stored) -> str:
     """Decrypt what `seal` made for the same tenant and context. Raises CannotOpen."""
-    sealed = bytes(sealed)
-    if sealed[:1] != VERSION:
-        raise CannotOpen("A stored credential has an unknown format.")
+    body = _body(sealed)
     wrapped = Tenant.objects.values_list("data_key", flat=True).get(pk=tenant_id)
-    return _open(unwrap_data_key(tenant_id, bytes(wrapped)), sealed[1:], context).decode()
+    return _open(_unwrap(DATA, tenant_id, wrapped), body, context).decode()
+
+
+def _body(sealed: Stored) -> bytes:
+    """A secret without its version. Raises CannotOpen for one that is not ours."""
+    plain = bytes(sealed)
+    if plain[:1] != VERSION:
+        raise CannotOpen("A stored credential has an unknown format.")
+    return plain[1:]
 
 
 def context_of(model: str, field: str, tenant_id: int, row_id: int) -> str:

@@ -2,6 +2,7 @@
 
 auth.login  auth.failed  auth.logout  auth.password_changed  auth.password_reset
 auth.email_changed  auth.mfa_added  auth.mfa_removed  auth.mfa_codes_renewed  auth.mfa_failed
+auth.mfa_reset
 auth.reauthenticated  auth.limited  authz.denied  tenant.mismatch
 """
 
@@ -20,7 +21,14 @@ from django.http import HttpRequest
 
 logger = logging.getLogger("agenticos.security")
 
-ALARMING = ("auth.failed", "auth.limited", "auth.mfa_failed", "authz.denied", "tenant.mismatch")
+ALARMING = (
+    "auth.failed",
+    "auth.limited",
+    "auth.mfa_failed",
+    "auth.mfa_reset",
+    "authz.denied",
+    "tenant.mismatch",
+)
 
 
 def note(name: str, request: HttpRequest | None, **ids: Any) -> None:

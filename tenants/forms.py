@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from tenants.actions import EDITABLE
 from tenants.models import Tenant, User
+from tenants.retention_models import BOUNDS
 from tenants.roles import Role
 
 if TYPE_CHECKING:
@@ -42,6 +43,20 @@ class TenantForm(ModelForm):
             field.disabled = read_only
         # Who may not manage members may not shut them out either.
         self.fields["require_mfa"].disabled = not is_owner
+
+
+class KeepingForm(ModelForm):
+    """How long things are kept; read-only for who may not say so."""
+
+    class Meta:
+        model = Tenant
+        fields = tuple(BOUNDS)
+
+    def __init__(self, *args: Any, read_only: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, (least, most) in BOUNDS.items():
+            self.fields[name].widget.attrs |= {"min": least, "max": most}
+            self.fields[name].disabled = read_only
 
 
 class InvitationForm(forms.Form):

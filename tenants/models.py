@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from tenants.append_only import AppendOnly
 from tenants.limits import Limited, living_keys
 from tenants.owned import TenantOwned
+from tenants.retention_models import Keeping, RetentionRun as RetentionRun, bounds_hold
 from tenants.roles import Role
 
 INVITATION_LASTS = timedelta(days=7)
@@ -96,7 +97,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.name.split(" ")[0] if self.name else self.email
 
 
-class Tenant(models.Model):
+class Tenant(Keeping, models.Model):
     """A client of the agency: its own people, leads, campaigns and connections."""
 
     slug = models.SlugField(
@@ -149,13 +150,18 @@ class Tenant(models.Model):
     )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     # The tenant's data key, wrapped by a master key (tenants/crypto.py). Deleting it erases
-    # every credential of the tenant for good.
+    # every credential of the tenant for good. `data_key_at`: when it took an older one's place.
     data_key = models.BinaryField(editable=False, default=b"")
+    data_key_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # The key of the hashes of people who must not be written to, wrapped in the same way. None:
+    # still derived from the data key, which has never been replaced.
+    hash_key = models.BinaryField(editable=False, null=True)
 
     class Meta:
         verbose_name = _("tenant")
         verbose_name_plural = _("tenants")
         ordering = ["name"]
+        constraints = [models.CheckConstraint(condition=bounds_hold(), name="tenant_keeps")]
 
     def __str__(self) -> str:
         return self.name

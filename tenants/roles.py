@@ -51,6 +51,7 @@ ACTIONS: dict[str, frozenset[Role]] = {
     "sync.retry": _MANAGERS,
     "connections.manage": _OWNER,
     "members.manage": _OWNER,
+    "privacy.manage": _OWNER,  # how long things are kept: what is older goes for good
     "keys.manage": _MANAGERS,  # one's own
     "keys.oversee": _OWNER,  # see and revoke what others made
     "audit.view": _MANAGERS,

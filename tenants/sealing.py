@@ -21,6 +21,9 @@ from django.db import IntegrityError, transaction
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from agenticos import scope
+from tenants import audit
+from tenants.append_only import altering
 from tenants.models import AuditCheck, AuditEntry, AuditSeal, Tenant
 
 logger = logging.getLogger(__name__)
@@ -30,6 +33,9 @@ CHUNK: Final = 500
 FIELDS: Final = (
     "id", "tenant_id", "at", "actor_id", "actor", "action", "object_type", "object_id", "data",
 )  # fmt: skip
+
+
+_LINK: Final = ("entry_id", "number", "previous", "hash")
 
 
 def link(previous: str, fields: dict[str, Any]) -> str:
@@ -56,7 +62,7 @@ def seal_chunk(*, now: datetime) -> int:
 
 def _seal_chunk(now: datetime) -> int:
     last = AuditSeal.objects.order_by("-number").first()
-    number, previous = (last.number, last.hash) if last else (0, "")
+    number, previous = (last.number, last.hash) if last else pruned_up_to()
     waiting = AuditEntry.objects.filter(sealed=False, at__lte=now - SETTLED).order_by("pk")
     rows = list(waiting.values(*FIELDS)[:CHUNK])
     ids = [row["id"] for row in rows]
@@ -81,6 +87,50 @@ def _seal_chunk(now: datetime) -> int:
         line = {"number": number, "hash": previous}
         transaction.on_commit(lambda: logger.info("audit.sealed", extra=line), robust=True)
     return len(rows)
+
+
+PRUNED: Final = "audit.pruned"
+
+
+def pruned_up_to() -> tuple[int, str]:
+    """Number and hash of the last link that retention took away; (0, '') when it took none."""
+    entry = AuditEntry.objects.filter(
+        object_type=Tenant._meta.label_lower, object_id=scope.tenant_id(), action=PRUNED
+    )
+    said = entry.order_by("-pk").values_list("data", flat=True).first()
+    return (int(said["number"]), str(said["hash"])) if said else (0, "")
+
+
+@transaction.atomic
+def prune_chunk(tenant: Tenant, *, before: datetime, most: int = CHUNK) -> int:
+    """Take the oldest links with their entries away, from the front as long as they are older.
+
+    At most `most`; returns how many. Of a chain with a break among them nothing goes: that is the
+    evidence. The pages' role may not delete here, so it is done as the system, these rows alone.
+    """
+    number, previous = pruned_up_to()
+    ids: list[int] = []
+    names = [f"entry__{name}" for name in FIELDS]
+    links = AuditSeal.objects.order_by("number").values("pk", *_LINK, *names)
+    for row in links[:most]:
+        if row["entry__at"] >= before:
+            break
+        if problem := _wrong(row, number, previous):
+            logger.warning(
+                "audit.not_pruned", extra={"object_id": row["entry_id"], "code": problem}
+            )
+            return 0
+        number, previous = row["number"], row["hash"]
+        ids.append(row["entry_id"])
+    if ids:
+        audit.record(
+            tenant, PRUNED, by=None, entries=len(ids), number=number, hash=previous,
+            before=before.isoformat(timespec="seconds"),
+        )  # fmt: skip
+        with altering("retention"), scope.as_system("retention of a tenant's audit trail"):
+            AuditSeal.objects.filter(tenant=tenant, entry__in=ids).delete()
+            AuditEntry.objects.filter(tenant=tenant, pk__in=ids).delete()
+    return len(ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +187,12 @@ def _verify(tenant: Tenant, before: AuditCheck | None) -> Outcome:
     entries, sealed = AuditEntry.objects.count(), AuditSeal.objects.count()
     newest = AuditSeal.objects.order_by("-number").first()
     last = newest.number if newest else 0  # what is sealed meanwhile is for the next time
-    number, previous = 0, ""
+    base = number, previous = pruned_up_to()
     broken: tuple[int | None, str] = (None, "")
-    held = before is None or before.number == 0
+    # What was verified and has gone since cannot be compared any more.
+    held = before is None or before.number < number or before.number == 0
+    if before is not None and number and number == before.number:
+        held = previous == before.hash
     for row in _links(last):
         if problem := _wrong(row, number, previous):
             broken = (row["entry_id"], problem)
@@ -155,6 +208,8 @@ def _verify(tenant: Tenant, before: AuditCheck | None) -> Outcome:
         loose = AuditEntry.objects.filter(sealed=True, seal=None).order_by("pk").first()
         if loose is not None:
             broken = (loose.pk, "unsealed")
+    if broken[1] and pruned_up_to() != base:  # retention took the front away meanwhile
+        return _verify(tenant, before)
     return Outcome(
         tenant.slug,
         entries,
@@ -170,7 +225,7 @@ def _links(last: int) -> Iterator[dict[str, Any]]:
     """The links up to `last` with the fields of their entries, in order, some at a time."""
     names = [f"entry__{name}" for name in FIELDS]
     rows = AuditSeal.objects.filter(number__lte=last)
-    rows = rows.values("entry_id", "number", "previous", "hash", *names)
+    rows = rows.values(*_LINK, *names)
     at = -(2**63)
     while chunk := list(rows.filter(number__gt=at).order_by("number")[:CHUNK]):
         yield from chunk

@@ -6,14 +6,20 @@ import base64
 
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from django.conf import settings
+from django.core.mail import send_mail
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils import translation
+from django.utils.translation import gettext as _
 from django_htmx.http import HttpResponseClientRedirect
 
 from agenticos import scope
-from tenants import crypto
+from agenticos.errors import Refused
+from tenants import audit, crypto
 from tenants.models import Membership, User
 from tenants.roles import Role
 
@@ -51,6 +57,11 @@ def has_factor(user_id: int) -> bool:
     return bool(Authenticator.objects.filter(user_id=user_id, type__in=FACTORS).exists())
 
 
+def has_any(user_id: int) -> bool:
+    """Whether they have anything to reset, recovery codes alone included."""
+    return bool(Authenticator.objects.filter(user_id=user_id).exists())
+
+
 def lead_to_set_up(request: HttpRequest) -> HttpResponse:
     """Away to the page where a factor is set up; for htmx as a whole page, not inside a panel."""
     to = reverse("mfa_index")
@@ -67,6 +78,42 @@ class Adapter(DefaultMFAAdapter):
 
     def decrypt(self, encrypted_text: str) -> str:
         return crypto.reveal_with_master(AAD, base64.b64decode(encrypted_text))
+
+
+@transaction.atomic
+def reset(user: User, *, by: User) -> int:
+    """Take a person's factors and recovery codes away and end their sessions; return how many went.
+
+    For the day when all of them are lost: the password alone opens then, until they set up a new
+    factor, which whoever needs one is led to at once. It stands in the trail of each of their
+    tenants. Raises Refused for oneself, for one's betters, and when there is nothing to reset.
+    """
+    row = User.objects.select_for_update().get(pk=user.pk)
+    if row.pk == by.pk:
+        raise Refused(_("Change your own second factor on your account's page."), code="oneself")
+    if (row.is_staff or row.is_superuser) and not by.is_superuser:
+        raise Refused(
+            _("Only a superuser can reset the second factor of staff."), code="role_not_enough"
+        )
+    lost = Authenticator.objects.filter(user=row)
+    number: int = lost.count()
+    if not number:
+        raise Refused(_("This person has no second factor."), code="no_factor")
+    lost.delete()
+    for session in UserSession.objects.filter(user=row):
+        session.end()
+    with scope.as_system("memberships of the person whose second factor is reset"):
+        for membership in Membership.objects.filter(user=row).order_by("pk"):
+            audit.record(membership, "membership.factor_reset", by=by, by_staff=True)
+    return number
+
+
+def tell_of_reset(user: User) -> None:
+    """Tell the person by mail. Raises OSError when no mail can be sent."""
+    with translation.override(user.language or settings.LANGUAGE_CODE):
+        subject = _("Your second factor was reset")
+        text = render_to_string("tenants/factor_reset_mail.txt", {"person": user})
+    send_mail(f"{settings.ACCOUNT_EMAIL_SUBJECT_PREFIX}{subject}", text, None, [user.email])
 
 
 def reseal() -> int:

@@ -11,4 +11,5 @@ app_name = "settings"
 urlpatterns = [
     path("", settings.tenant_settings, name="settings"),
     path("edit/", settings.tenant_edit, name="edit"),
+    path("keeping/", settings.tenant_keeping, name="keeping"),
 ]

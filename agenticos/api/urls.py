@@ -9,6 +9,7 @@ from django.urls.converters import PathConverter
 
 from agenticos.api import (
     accounts,
+    audit,
     bulk,
     campaigns,
     classic,
@@ -109,6 +110,7 @@ urlpatterns = [
     path("v1/accounts/<int:pk>/block", accounts.AccountBlock.as_view()),
     path("v1/accounts/<int:pk>/unblock", accounts.AccountUnblock.as_view()),
     path("v1/usage", usage.Usage.as_view()),
+    path("v1/audit", audit.Audit.as_view()),
     path("v1/sync-items", integrations.SyncItems.as_view()),
     path("v1/sync-items/<int:pk>/retry", integrations.SyncItemRetry.as_view()),
     path("v1/dead-letters", integrations.DeadLetters.as_view()),

@@ -11,7 +11,7 @@ from agenticos.leasing import new_token
 from leads import actions, intake
 from leads.models import Lead, Suppression
 from tenants import crypto
-from tenants.models import AuditEntry, Tenant
+from tenants.models import AuditEntry
 
 
 @pytest.fixture(autouse=True)
@@ -88,17 +88,13 @@ def test_it_is_kept_as_a_hash_under_the_tenants_own_key(acme, rival):
     assert all(len(digest) == 64 and "ana" not in digest for digest in digests)
 
 
-def test_the_derived_key_is_stable_and_of_one_purpose_and_tenant(acme, rival):
-    key = crypto.derived_key(acme.pk, "suppression")
+def test_the_hash_key_is_stable_and_of_one_tenant(acme, rival):
+    key = crypto.hash_key(acme.pk)
     assert len(key) == 32
-    assert crypto.derived_key(acme.pk, "suppression") == key
-    assert crypto.derived_key(acme.pk, "other") != key
-    assert crypto.derived_key(rival.pk, "suppression") != key
-    # What rotate_credential_keys does: the same data key, wrapped anew.
-    wrapped = Tenant.objects.get(pk=acme.pk).data_key
-    plain = crypto.unwrap_data_key(acme.pk, bytes(wrapped))
-    Tenant.objects.filter(pk=acme.pk).update(data_key=crypto.wrap_data_key(acme.pk, plain))
-    assert crypto.derived_key(acme.pk, "suppression") == key
+    assert crypto.hash_key(acme.pk) == key
+    assert crypto.hash_key(rival.pk) != key
+    crypto.renew_data_key(acme.pk, now=timezone.now())
+    assert crypto.hash_key(acme.pk) == key
 
 
 @pytest.mark.parametrize(

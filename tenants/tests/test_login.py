@@ -318,7 +318,13 @@ def test_a_reset_says_nothing_about_who_has_an_account(alice, mailoutbox):
 
 
 # What takes a fresh log-in, by right; and what has such a right without being dangerous.
-DANGEROUS = {"members.manage", "connections.manage", "leads.export", "leads.erase"}
+DANGEROUS = {
+    "members.manage",
+    "connections.manage",
+    "leads.export",
+    "leads.erase",
+    "privacy.manage",
+}
 HARMLESS = {
     "t/<slug:tenant>/integrations/<int:pk>/off/": "the brake is near",
     "t/<slug:tenant>/integrations/<int:pk>/on/": "the token stays as it is",

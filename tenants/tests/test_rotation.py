@@ -24,13 +24,13 @@ def test_secrets_and_derived_keys_outlive_the_old_master_key(settings: Any) -> N
     settings.CREDENTIAL_KEYS = OLD
     tenant = Tenant.objects.create(slug="rotated", name="Rotated")
     sealed = crypto.seal(tenant.pk, "a", "secret")
-    derived = crypto.derived_key(tenant.pk, "suppression")
+    derived = crypto.hash_key(tenant.pk)
     settings.CREDENTIAL_KEYS = f"{NEW},{OLD}"
     call_command("rotate_credential_keys")
-    assert not crypto.rewrap_data_key(tenant.pk)
+    assert not crypto.rewrap_keys(tenant.pk)
     settings.CREDENTIAL_KEYS = NEW
     assert crypto.reveal(tenant.pk, "a", sealed) == "secret"
-    assert crypto.derived_key(tenant.pk, "suppression") == derived
+    assert crypto.hash_key(tenant.pk) == derived
 
 
 @pytest.mark.django_db
@@ -81,7 +81,7 @@ def test_a_rotation_stopped_midway_is_finished_by_the_next(
     tenants = [factories.make_tenant() for _ in range(3)]
     sealed = [crypto.seal(tenant.pk, "a", f"secret {tenant.pk}") for tenant in tenants]
     settings.CREDENTIAL_KEYS = f"{NEW},{OLD}"
-    rewrap, left = crypto.rewrap_data_key, [1]
+    rewrap, left = crypto.rewrap_keys, [1]
 
     def until_it_is_stopped(pk: int) -> bool:
         if not left:
@@ -89,10 +89,10 @@ def test_a_rotation_stopped_midway_is_finished_by_the_next(
         left.pop()
         return rewrap(pk)
 
-    monkeypatch.setattr(crypto, "rewrap_data_key", until_it_is_stopped)
+    monkeypatch.setattr(crypto, "rewrap_keys", until_it_is_stopped)
     with pytest.raises(KeyboardInterrupt):
         call_command("rotate_credential_keys")
-    monkeypatch.setattr(crypto, "rewrap_data_key", rewrap)
+    monkeypatch.setattr(crypto, "rewrap_keys", rewrap)
     call_command("rotate_credential_keys")
     settings.CREDENTIAL_KEYS = NEW
     for tenant, secret in zip(tenants, sealed, strict=True):

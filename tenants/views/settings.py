@@ -7,14 +7,14 @@ from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from agenticos.htmx import render_page
-from tenants import actions
-from tenants.forms import TenantForm
+from tenants import actions, retention
+from tenants.forms import KeepingForm, TenantForm
 from tenants.freshness import ask_again, is_fresh
-from tenants.http import TenantRequest, language_of, requires
-from tenants.models import Tenant
+from tenants.http import TenantRequest, fresh, language_of, requires
+from tenants.models import RetentionRun, Tenant
 from tenants.roles import can
 
 
@@ -22,10 +22,28 @@ from tenants.roles import can
 @require_safe
 def tenant_settings(request: TenantRequest) -> HttpResponse:
     """Everybody may look; who may not edit sees the values and who may."""
+    return _page(request)
+
+
+def _page(
+    request: TenantRequest,
+    *,
+    form: TenantForm | None = None,
+    keeping_form: KeepingForm | None = None,
+) -> HttpResponse:
+    """The page; with a form that came with a mistake, else as things stand."""
     read_only = not can(request.membership, "tenant.edit")
     is_owner = can(request.membership, "members.manage")
-    form = TenantForm(instance=request.tenant, read_only=read_only, is_owner=is_owner)
-    return render_page(request, "tenants/settings.html", {"form": form})
+    keeps = can(request.membership, "privacy.manage")
+    run = RetentionRun.objects.first()
+    words = retention.words()
+    context = {
+        "form": form or TenantForm(instance=request.tenant, read_only=read_only, is_owner=is_owner),
+        "keeping_form": keeping_form or KeepingForm(instance=request.tenant, read_only=not keeps),
+        "retention": run,
+        "went": [(words.get(kind, kind), n) for kind, n in run.report.items()] if run else [],
+    }
+    return render_page(request, "tenants/settings.html", context)
 
 
 @requires("tenant.edit")
@@ -39,7 +57,7 @@ def tenant_edit(request: TenantRequest) -> HttpResponse:
     row = Tenant.objects.get(pk=request.tenant.pk)
     form = TenantForm(request.POST, instance=row, is_owner=is_owner)
     if not form.is_valid():
-        return render_page(request, "tenants/settings.html", {"form": form})
+        return _page(request, form=form)
     if "require_mfa" in form.changed_data and not is_fresh(request):
         return ask_again(request)
     changed = actions.edit_tenant(
@@ -48,4 +66,21 @@ def tenant_edit(request: TenantRequest) -> HttpResponse:
     # In the new language, which may be what has just been chosen.
     with translation.override(language_of(request)):
         messages.success(request, _("Saved.") if changed else _("Nothing was different."))
+    return redirect("settings:settings", request.tenant.slug)
+
+
+@requires("privacy.manage")
+@require_POST
+@fresh
+def tenant_keeping(request: TenantRequest) -> HttpResponse:
+    """Save how long things are kept. Nothing goes before the next sweep."""
+    row = Tenant.objects.get(pk=request.tenant.pk)
+    form = KeepingForm(request.POST, instance=row)
+    if not form.is_valid():
+        return _page(request, keeping_form=form)
+    changed = actions.edit_keeping(
+        request.tenant, form.cleaned_data, by=request.user, now=timezone.now()
+    )
+    said = _("Saved. It holds from the next sweep on.") if changed else _("Nothing was different.")
+    messages.success(request, said)
     return redirect("settings:settings", request.tenant.slug)

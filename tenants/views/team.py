@@ -51,6 +51,7 @@ NAMES: dict[str, Promise] = {
     "audit.view": gettext_lazy("Read the audit trail"),
     "connections.manage": gettext_lazy("Manage integrations and their credentials"),
     "members.manage": gettext_lazy("Manage members"),
+    "privacy.manage": gettext_lazy("Say how long things are kept"),
     "keys.manage": gettext_lazy("Make API keys"),
     "keys.oversee": gettext_lazy("See and revoke the API keys of others"),
 }
