@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from django.apps import apps
@@ -58,7 +58,7 @@ def owned_models() -> list[type[TenantOwned]]:
     return placed
 
 
-def _needs(model: type[TenantOwned]) -> set[type[models.Model]]:
+def _needs(model: type[models.Model]) -> set[type[models.Model]]:
     return {
         field.related_model
         for field in _references(model)
@@ -74,10 +74,22 @@ def _references(model: type[models.Model]) -> Iterator[Any]:
 
 def one_of_each(tenant: Tenant, pk: int) -> Made:
     """A row of every model, all with the id `pk` and referring to each other wherever they can."""
+    return _make(tenant, pk, owned_models())
+
+
+def one_of(model: type[models.Model], tenant: Tenant, pk: int) -> TenantOwned:
+    """A row of one model, with the id `pk`, and of those alone that it cannot be without."""
+    needed = {model}
+    while more := {other for one in needed for other in _needs(one)} - needed:
+        needed |= more
+    return _make(tenant, pk, [one for one in owned_models() if one in needed])[model]
+
+
+def _make(tenant: Tenant, pk: int, kinds: Sequence[type[TenantOwned]]) -> Made:
     user = make_user()
     made: Made = {}
     with scope.as_tenant(tenant):
-        for model in owned_models():
+        for model in kinds:
             row = model(pk=pk, tenant=tenant, **dict(_values(model, made, user, pk)))
             row.save(force_insert=True)
             made[model] = row
