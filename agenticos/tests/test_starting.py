@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import uuid
 from urllib.parse import urlsplit
 
 import pytest
@@ -48,6 +49,16 @@ def needs(role: str) -> None:
         pytest.skip("only a superuser's run makes the roles of this test")
 
 
+def as_superuser(database: str) -> str:
+    """The address of a database as the superuser that the tests were given."""
+    given = urlsplit(os.environ["TEST_DATABASE_URL"])
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s AND rolsuper", [given.username])
+        if cursor.fetchone() is None:
+            pytest.skip("TEST_DATABASE_URL names no superuser")
+    return given._replace(path=f"/{database}").geturl()
+
+
 @pytest.mark.parametrize("command", STARTS.values(), ids=STARTS)
 def test_a_role_above_the_policies_is_refused(command):
     needs(MIGHTY_ROLE)
@@ -66,13 +77,8 @@ def test_the_owner_of_the_tables_is_refused(command):
 
 def test_a_superuser_is_refused_in_every_command():
     """At the first connection, whatever the command: also where nobody asks for the role."""
-    given = os.environ["TEST_DATABASE_URL"]
-    name = urlsplit(given).username
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s AND rolsuper", [name])
-        if cursor.fetchone() is None:
-            pytest.skip("TEST_DATABASE_URL names no superuser")
-    url = urlsplit(given)._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
+    url = as_superuser(str(connection.settings_dict["NAME"]))
+    name = urlsplit(url).username
     for command in (*STARTS.values(), ["manage.py", "invariants"]):
         assert f"{name}, {BOUND_BY_NOTHING}" in refusal(command, DATABASE_URL=url)
 
@@ -82,3 +88,18 @@ def test_the_web_role_is_let_in():
     with environment.logged_in_as(WEB_ROLE):
         done = start(["-c", "import agenticos.wsgi; print('served')"])
     assert (done.returncode, done.stdout.strip()) == (0, "served")
+
+
+def test_the_owner_of_a_fresh_database_makes_its_tables():
+    """As the README says: the roles, a database of app_owner's, and nothing granted by hand."""
+    import psycopg  # SQLite's machines have no libpq
+
+    name = f"owned_{uuid.uuid4().hex[:10]}"
+    with psycopg.connect(as_superuser("postgres"), autocommit=True) as server:
+        server.execute(f"CREATE DATABASE {name} OWNER app_owner")
+        try:
+            with psycopg.connect(as_superuser(name)) as link:
+                link.execute("SET SESSION AUTHORIZATION app_owner")
+                link.execute("CREATE TABLE mine (id int)")
+        finally:
+            server.execute(f"DROP DATABASE {name}")

@@ -11,6 +11,7 @@ from agenticos import queue, scope, sql, timeouts
 from agenticos.tests import factories
 from leads.models import Lead
 from tenants.http import requires
+from tenants.models import Membership, User
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 
@@ -87,6 +88,11 @@ def test_a_wait_that_was_shortened_stays_short(acme):
         assert in_force() == OF_A_PAGE
 
 
+def member_of(person: User) -> int:
+    with scope.as_system("test"):
+        return Membership.objects.get(user=person).pk
+
+
 def test_a_lock_that_is_not_let_go_is_given_up_and_a_page_says_so(
     acme, alice, browser, monkeypatch
 ):
@@ -105,7 +111,8 @@ def test_a_lock_that_is_not_let_go_is_given_up_and_a_page_says_so(
             Lead.objects.filter(pk=lead.pk).update(city="Recife")
         client = browser(alice)
         client.raise_request_exception = False
-        answer = client.post(f"/t/acme/leads/{lead.pk}/owner/", {"owner": str(alice.pk)})
+        member = str(member_of(alice))
+        answer = client.post(f"/t/acme/leads/{lead.pk}/owner/", {"owner": member})
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     finally:
         holder.rollback()
