@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from django.apps import apps
@@ -66,8 +66,12 @@ def _needs(model: type[models.Model]) -> set[type[models.Model]]:
     }
 
 
+def _fields(model: type[models.Model]) -> Iterable[Any]:
+    return model._meta.concrete_fields
+
+
 def _references(model: type[models.Model]) -> Iterator[Any]:
-    for field in model._meta.concrete_fields:
+    for field in _fields(model):
         if field.is_relation and issubclass(field.related_model, TenantOwned):
             yield field
 
@@ -90,14 +94,14 @@ def _make(tenant: Tenant, pk: int, kinds: Sequence[type[TenantOwned]]) -> Made:
     made: Made = {}
     with scope.as_tenant(tenant):
         for model in kinds:
-            row = model(pk=pk, tenant=tenant, **dict(_values(model, made, user, pk)))
+            row = model(id=pk, tenant=tenant, **dict(_values(model, made, user, pk)))
             row.save(force_insert=True)
             made[model] = row
     return made
 
 
 def _values(model: type[TenantOwned], made: Made, user: User, pk: int) -> Iterator[tuple[str, Any]]:
-    for field in model._meta.concrete_fields:
+    for field in _fields(model):
         if field.name in ("id", "tenant"):
             continue
         given = VALUES.get(f"{model._meta.label}.{field.name}")

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -71,7 +72,7 @@ def of_managers() -> Iterator[Mutation]:
             manager = getattr(model, name)
             held = model._meta.base_manager if name == "_base_manager" else None
             held = held or model._meta.managers_map[manager.name]
-            yield Mutation(f"{label}.{name} adds nothing", lambda held=held: _open(held))
+            yield Mutation(f"{label}.{name} adds nothing", partial(_open, held))
 
 
 def _open(manager: Any) -> None:
@@ -218,7 +219,7 @@ class Mutating:
         return True
 
 
-def run(items: list[pytest.Item]) -> None:
+def run(items: list[Any]) -> None:
     """Run the tests, keeping what the session has set up. Raises Failed."""
     for place, item in enumerate(items):
         item._initrequest()

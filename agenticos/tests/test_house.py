@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from django.apps import apps
@@ -250,7 +251,7 @@ OF_ANY_KEY = {
 }
 
 
-def operations() -> list[tuple[str, str, URLPattern, object]]:
+def operations() -> list[tuple[str, str, URLPattern, Any]]:
     """Every method of every address of the API, as (verb, route, pattern, its right)."""
     found = []
     for route, pattern in routes():
