@@ -94,7 +94,8 @@ def _make(tenant: Tenant, pk: int, kinds: Sequence[type[TenantOwned]]) -> Made:
     made: Made = {}
     with scope.as_tenant(tenant):
         for model in kinds:
-            row = model(id=pk, tenant=tenant, **dict(_values(model, made, user, pk)))
+            values = {"id": pk, **dict(_values(model, made, user, pk))}
+            row = model(tenant=tenant, **values)
             row.save(force_insert=True)
             made[model] = row
     return made
