@@ -68,8 +68,9 @@ def limit(sender: Any, connection: Any, **signal: Any) -> None:
     link.wait = wait  # type: ignore[method-assign]
 
 
-# What PostgreSQL says when it is going down, full, or gone, or when a statement took too long.
-_OUT = ("08", "53", "57")
+# What PostgreSQL says when it is going down, full, or gone, or when a statement took too long or
+# waited too long for somebody else's lock.
+_OUT = ("08", "53", "57", "55P03")
 
 
 def caused(error: BaseException | None) -> bool:

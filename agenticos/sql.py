@@ -1,7 +1,7 @@
 """The SQL that the ORM cannot say, once for PostgreSQL and SQLite.
 
-Raw SQL lives here, in `campaigns/{ledger,settling}.py`, `leads/whatif*.py`, the benchmarks and
-`integrations/actions.py` only; parameters are always bound.
+Raw SQL lives here, in `campaigns/{ledger,settling}.py`, `leads/whatif*.py`, the benchmarks,
+`agenticos/sharding.py` and `integrations/actions.py` only; parameters are always bound.
 """
 
 from __future__ import annotations

@@ -55,8 +55,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return execute(sql, params, many, context)
         want = wanted()
         if not self.autocommit or self.in_atomic_block:
-            if want != self._applied:
-                self.apply_scope()
+            self.apply_scope()
             return execute(sql, params, many, context)
         if want == NOBODY:
             return execute(sql, params, many, context)
@@ -71,9 +70,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return result
 
     def apply_scope(self) -> None:
-        """Give the transaction under way the scope in force, if it carries another one."""
+        """Give the transaction under way the scope and the limits in force, if it lacks them."""
         want = wanted()
-        if want == self._applied:
+        if want == self._applied and (self._limited or not timeouts.current()):
             return
         self.ensure_connection()
         self._applied = UNKNOWN
@@ -87,7 +86,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if not self._limited:
             # Once a transaction, so that a wait that was shortened within it stays short.
             words.update(timeouts.current())
-            self._limited = self.in_atomic_block
+            self._limited = True
         # All of them names of ours and numbers: nothing to bind.
         sql = "SELECT " + ", ".join(
             f"set_config('{name}', '{value}', true)" for name, value in words.items()
@@ -144,7 +143,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
             super()._savepoint_rollback(sid)  # type: ignore[misc]
         finally:
             self._bare = False
-            self._applied = UNKNOWN  # back to what held at the savepoint, whatever that was
+            # Back to what held at the savepoint, whatever that was.
+            self._applied = UNKNOWN
+            self._limited = False
 
     def init_connection_state(self) -> None:
         self._forget()

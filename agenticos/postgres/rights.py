@@ -19,7 +19,7 @@ WEB_ROLE = "app_web"
 # Pages may add to these tables and read them, no more: the past stays as it was written.
 APPEND_ONLY = ("tenants_auditentry", "tenants_auditseal")
 # But for these columns: that an entry is sealed, and that its person's account is gone.
-STILL_OPEN = {"tenants_auditentry": "user_id, sealed"}
+STILL_OPEN = {"tenants_auditentry": ("user_id", "sealed")}
 
 _GRANT = f"""
 DO $$
@@ -101,4 +101,11 @@ def take(using: str, **_: Any) -> None:
                 name = connection.ops.quote_name(table)
                 cursor.execute(f"REVOKE UPDATE, DELETE, TRUNCATE ON {name} FROM {WEB_ROLE}")
             if table in there and table in STILL_OPEN:
-                cursor.execute(f"GRANT UPDATE ({STILL_OPEN[table]}) ON {name} TO {WEB_ROLE}")
+                # An older state of the tables, gone back to, may lack one.
+                cursor.execute(
+                    "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass "
+                    "AND attname = ANY(%s) AND NOT attisdropped",
+                    [name, list(STILL_OPEN[table])],
+                )
+                columns = ", ".join(row[0] for row in cursor.fetchall())
+                cursor.execute(f"GRANT UPDATE ({columns}) ON {name} TO {WEB_ROLE}")

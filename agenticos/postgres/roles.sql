@@ -14,7 +14,7 @@ DO $$
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('agenticos.roles'));
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'app_owner') THEN
-        CREATE ROLE app_owner LOGIN NOINHERIT;
+        CREATE ROLE app_owner LOGIN;
     END IF;
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'app_web') THEN
         CREATE ROLE app_web LOGIN NOINHERIT;
@@ -22,7 +22,8 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'app_system') THEN
         CREATE ROLE app_system NOLOGIN BYPASSRLS;
     END IF;
-    ALTER ROLE app_owner NOSUPERUSER NOBYPASSRLS NOCREATEROLE;
+    -- It inherits: since PostgreSQL 15 a database's owner makes tables by being pg_database_owner.
+    ALTER ROLE app_owner NOSUPERUSER NOBYPASSRLS NOCREATEROLE INHERIT;
     ALTER ROLE app_web NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB NOINHERIT;
     ALTER ROLE app_system NOLOGIN NOSUPERUSER BYPASSRLS NOCREATEROLE NOCREATEDB;
     GRANT app_system TO app_owner, app_web;

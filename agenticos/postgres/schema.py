@@ -6,6 +6,7 @@ import re
 from contextlib import ExitStack
 from typing import Any, Final, Self
 
+from django.core.management.base import CommandError
 from django.db import models, transaction
 from django.db.backends.ddl_references import Columns, Statement, Table
 from django.db.backends.postgresql import schema
@@ -15,6 +16,7 @@ from agenticos import scope
 POLICY: Final = "tenant_isolation"
 # No missing_ok and no NULLIF: a statement outside any scope must fail, not come back empty.
 CONDITION: Final = "tenant_id = current_setting('app.tenant_id')::bigint"
+SHOWN: Final = 10  # rows that are named when a composite key cannot stand
 _ROWS = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", re.IGNORECASE)
 _REFERS = re.compile(
     r'\s*ALTER TABLE "([^"]+)".*?\bREFERENCES "([^"]+)"', re.IGNORECASE | re.DOTALL
@@ -135,7 +137,10 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
         )
 
     def tie(self, model: Any) -> None:
-        """Add those composite keys that a table has not got."""
+        """Add those composite keys that a table has not got.
+
+        Raises CommandError with the rows that lead to another tenant's, if there are any.
+        """
         for field in references(model):
             with self.connection.cursor() as cursor:
                 cursor.execute(
@@ -144,7 +149,32 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
                 )
                 missing = cursor.fetchone() is None
             if missing:
+                self._refuse_crossing(model, field)
                 self.execute(self.tie_sql(model, field))
+
+    def _refuse_crossing(self, model: Any, field: Any) -> None:
+        """Name the rows that a composite key could not stand on; PostgreSQL would name a pair."""
+        table = model._meta.db_table
+        mine, theirs = map(self.quote_name, (table, field.remote_field.model._meta.db_table))
+        column = self.quote_name(field.column)
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT m.id, m.tenant_id, m.{column}, t.tenant_id FROM {mine} m "  # noqa: S608
+                f"JOIN {theirs} t ON t.{self.quote_name(field.target_field.column)} = m.{column} "
+                f"WHERE t.tenant_id <> m.tenant_id ORDER BY m.id LIMIT {SHOWN + 1}"
+            )
+            found = cursor.fetchall()
+        if not found:
+            return
+        rows = "; ".join(
+            f"id {pk} of tenant {tenant} has {field.column} {target} of tenant {other}"
+            for pk, tenant, target, other in found[:SHOWN]
+        )
+        more = " and more" if len(found) > SHOWN else ""
+        raise CommandError(
+            f"{table}: rows lead to a row of another tenant: {rows}{more}. "
+            "Correct or delete them, then migrate again; nothing was changed."
+        )
 
     def untie(self, model: Any) -> None:
         """Take the composite keys away."""

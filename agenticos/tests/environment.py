@@ -14,11 +14,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN_ROLE = "agenticos_test"
+# Log-ins for tests of the roles: what pages and workers log in as, and one above all policies.
+WEB_ROLE = "agenticos_test_web"
+MIGHTY_ROLE = "agenticos_test_mighty"
+_LOG_INS = {
+    PLAIN_ROLE: "CREATEDB NOBYPASSRLS",
+    WEB_ROLE: "NOCREATEDB NOBYPASSRLS INHERIT",
+    MIGHTY_ROLE: "NOCREATEDB BYPASSRLS",
+}
 REDIS_NUMBERS = 15  # 1 to 15; number 0 may be somebody's
 _MADE_IN = "TEST_FOLDER"
 
@@ -33,6 +43,15 @@ VALUES = {
     "OUTBOUND_ALLOW_PRIVATE": "on",
     "REQUIRE_MFA": "off",
     "LOG_LEVEL": "WARNING",
+}
+
+# On top of those, what makes a process take itself for one of production.
+PRODUCTION = {
+    "ALLOWED_HOSTS": "app.example.com",
+    "OUTBOUND_ALLOW_PRIVATE": "off",
+    "GHL_BASE_URL": "https://ghl.example.com",
+    "INSTAGRAM_GRAPH_BASE_URL": "https://graph.example.com",
+    "REQUIRE_MFA": "on",
 }
 
 
@@ -80,7 +99,7 @@ def _database_url() -> str:
         folder = os.environ.get(_MADE_IN) or tempfile.mkdtemp(prefix="agenticos-test-")
         os.environ[_MADE_IN] = folder
         return f"sqlite:///{folder}/db.sqlite3"
-    return url if _worker() else as_plain_role(url)
+    return as_plain_role(url)  # also a worker of many: its processes read the environment
 
 
 def as_plain_role(url: str) -> str:
@@ -101,17 +120,20 @@ def as_plain_role(url: str) -> str:
             return url
         with link.transaction():  # two runs at once: the lock ends with the transaction
             link.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [PLAIN_ROLE])
-            there = link.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [PLAIN_ROLE])
-            verb = sql.SQL("ALTER" if there.fetchone() else "CREATE")
-            link.execute(
-                sql.SQL(
-                    "{} ROLE {} LOGIN CREATEDB NOSUPERUSER NOBYPASSRLS NOCREATEROLE PASSWORD {}"
-                ).format(verb, sql.Identifier(PLAIN_ROLE), sql.Literal(PLAIN_ROLE))
-            )
+            for role, rights in _LOG_INS.items():
+                there = link.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role])
+                verb = "ALTER" if there.fetchone() else "CREATE"
+                link.execute(
+                    sql.SQL(
+                        f"{verb} ROLE {{}} LOGIN NOSUPERUSER NOCREATEROLE {rights} PASSWORD {{}}"
+                    ).format(sql.Identifier(role), sql.Literal(role))
+                )
             link.execute((ROOT / "agenticos/postgres/roles.sql").read_text(encoding="utf-8"))
             link.execute(
                 sql.SQL("GRANT app_web, app_system TO {}").format(sql.Identifier(PLAIN_ROLE))
             )
+            # Its rights are app_web's: app_system it has to become, as app_web has.
+            link.execute(sql.SQL("GRANT app_web TO {}").format(sql.Identifier(WEB_ROLE)))
     host = f"{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
     return urlunsplit(parts._replace(netloc=f"{PLAIN_ROLE}:{PLAIN_ROLE}@{host}"))
 
@@ -148,15 +170,42 @@ def remove_folder() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def logged_in_as(role: str) -> Iterator[None]:
+    """Let this process's connection, and processes for_children(), log in as another test role."""
+    from django.db import connection
+
+    mine = {name: connection.settings_dict[name] for name in ("USER", "PASSWORD")}
+    try:
+        connection.close()
+        connection.settings_dict.update(USER=role, PASSWORD=role)
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict.update(mine)
+
+
+def has_role(role: str) -> bool:
+    """Whether the server has this log-in: it was made if a superuser ran the tests."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role])
+        return cursor.fetchone() is not None
+
+
 def for_children() -> dict[str, str]:
     """The environment for a process that shall work on the very database of the running test."""
     from django.db import connection
 
+    database = {name: str(value) for name, value in connection.settings_dict.items()}
+    if connection.vendor == "sqlite":
+        return {**os.environ, "DATABASE_URL": f"sqlite:///{database['NAME']}"}
     parts = urlsplit(os.environ["DATABASE_URL"])
-    name = str(connection.settings_dict["NAME"])
-    path = name if connection.vendor == "sqlite" else f"/{name}"
-    url = f"sqlite:///{path}" if connection.vendor == "sqlite" else parts._replace(path=path)
-    return {**os.environ, "DATABASE_URL": url if isinstance(url, str) else urlunsplit(url)}
+    host = database["HOST"] + (f":{database['PORT']}" if database["PORT"] else "")
+    user = database["USER"] + (f":{database['PASSWORD']}" if database["PASSWORD"] else "")
+    url = parts._replace(netloc=f"{user}@{host}", path=f"/{database['NAME']}")
+    return {**os.environ, "DATABASE_URL": urlunsplit(url)}
 
 
 def run_manage(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

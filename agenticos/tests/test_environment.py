@@ -27,6 +27,16 @@ def test_the_tests_connect_as_a_role_that_row_level_security_binds():
         assert cursor.fetchone() == (False,)
 
 
+@pytest.mark.postgresql
+@pytest.mark.django_db
+def test_a_child_process_of_a_test_is_bound_too():
+    """Also one of a parallel worker, whose environment names the server's superuser."""
+    import psycopg  # SQLite's machines have no libpq
+
+    with psycopg.connect(environment.for_children()["DATABASE_URL"]) as link:
+        assert link.execute("SELECT session_user").fetchone() == (environment.PLAIN_ROLE,)
+
+
 def test_the_tests_see_nothing_of_the_developers_environment():
     for name in ("SECRET_KEY", "GHL_BASE_URL"):
         assert getattr(settings, name) == environment.VALUES[name]
@@ -80,17 +90,19 @@ def test_a_wrong_value_stops_the_start_with_a_sentence(name, value, expected):
 
 
 def test_production_refuses_unsafe_values():
-    hosts = {
-        "ALLOWED_HOSTS": "app.example.com",
-        "OUTBOUND_ALLOW_PRIVATE": "off",
-        "GHL_BASE_URL": "https://ghl.example.com",
-        "INSTAGRAM_GRAPH_BASE_URL": "https://graph.example.com",
-    }
     for wrong in ({"DEBUG": "on"}, {"SECRET_KEY": "short"}):
-        done = environment.run_manage("check", **hosts, **wrong)
+        done = environment.run_manage("check", **environment.PRODUCTION, **wrong)
         assert done.returncode == 1
         assert next(iter(wrong)) in done.stderr
-    assert environment.run_manage("check", **hosts).returncode == 0
+
+
+def test_djangos_deployment_check_finds_nothing_in_production():
+    """Run as an operator runs it; a warning would be an exit of 1, or a word on stderr."""
+    done = environment.run_manage(
+        "check", "--deploy", "--fail-level", "WARNING", **environment.PRODUCTION
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == "System check identified no issues (0 silenced)."
 
 
 def test_the_environment_wins_over_the_file(tmp_path):
