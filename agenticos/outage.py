@@ -49,16 +49,19 @@ def patience(seconds: float) -> Iterator[None]:
 
 def limit(sender: Any, connection: Any, **signal: Any) -> None:
     """Give a new connection's waits an end. Connected to Django's `connection_created`."""
-    link = connection.connection
-    if not isinstance(link, psycopg.Connection):
-        return
+    if isinstance(connection.connection, psycopg.Connection):
+        bound(connection.connection, PATIENCE_S)
+
+
+def bound(link: psycopg.Connection[Any], seconds: float) -> None:
+    """Let every wait on this connection end after so long, or what `patience` says."""
     plain = link.wait
 
     def wait(gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         if timeout is not None:
             return plain(gen, interval, timeout)
         try:
-            return plain(gen, interval, getattr(_own, "patience", None) or PATIENCE_S)
+            return plain(gen, interval, getattr(_own, "patience", None) or seconds)
         except _WaitTimeout:
             # The answer may still come, to whoever asks next: this connection is over.
             link.pgconn.finish()
