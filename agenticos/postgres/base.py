@@ -16,7 +16,7 @@ from django.db import Error as DatabaseError
 from django.db.backends.postgresql import base
 from psycopg import errors, generators, pq
 
-from agenticos import scope, timeouts
+from agenticos import outage, scope, timeouts
 from agenticos.postgres.schema import DatabaseSchemaEditor
 
 SYSTEM_ROLE: Final = "app_system"
@@ -156,6 +156,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         finally:
             self._bare = False
             self._applied = UNKNOWN  # back to what held at the savepoint, whatever that was
+
+    def get_new_connection(self, conn_params: Any) -> Any:
+        outage.refuse_to_connect()  # it would take seconds, and a thread, to find out again
+        return super().get_new_connection(conn_params)
 
     def init_connection_state(self) -> None:
         self._forget()

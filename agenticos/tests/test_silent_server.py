@@ -126,3 +126,43 @@ def test_the_limiter_does_not_wait_for_a_server_that_stands_still(cluster, link,
     outage.note(answers=True)
     assert database.take([limit], None).allowed
     database.close()
+
+
+def test_who_waits_is_let_go_as_soon_as_the_server_is_known_to_be_silent(cluster, link):
+    """Else the first requests of an outage would keep every thread until their patience ends."""
+    outage.bound(link.connection, 3600)
+    raised: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            with scope.as_nobody():
+                asks(link, "scope")
+        except OperationalError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    frozen = cluster.freeze()
+    try:
+        thread.start()
+        outage.note(answers=False)  # the pulse says so
+        thread.join(PATIENCE_S / 4)
+        stuck = thread.is_alive()
+    finally:
+        cluster.thaw(frozen)
+    thread.join(PATIENCE_S)
+    assert not stuck
+    assert outage.caused(raised[0])
+
+
+def test_while_it_is_known_to_be_silent_only_who_looks_after_it_connects(link):
+    link.close()
+    outage.note(answers=False)
+    with scope.as_nobody():
+        with pytest.raises(OperationalError) as caught:
+            asks(link, "statement")
+        assert outage.caused(caught.value)
+        with outage.patience(PATIENCE_S):  # the pulse, a probe
+            asks(link, "statement")
+        outage.note(answers=True)
+        link.close()
+        asks(link, "statement")

@@ -96,6 +96,7 @@ class Storm:
         self.redis = Redis(self.folder, centre)
         self.sandbox = LiveSandbox(host=centre)
         self.places = self._places()
+        self.skews = {place.name: round(place.skew_s) for place in self.places}
         self.crowd: Crowd | None = None
         try:
             self._prepare()
@@ -169,16 +170,20 @@ class Storm:
     # --- The storm ---
 
     def _plan(self) -> list[str]:
+        """The blows in their order: each kind once, as far as they go, then by weight."""
         weights = {**WEIGHTS, **(HOST_WEIGHTS if self.with_hosts else {})}
         if self.with_hosts and not self.apart:
             del weights["host cut off"]
         if self.only:
             weights = {self.only: 1}
-        plan = list(weights)  # each once, as far as they go
+        plan = list(weights)
         self.chance.shuffle(plan)
-        more = max(0, self.blows - len(plan))
+        plan.sort(key=lambda kind: kind not in HOST_WEIGHTS)  # what the mode is for comes surely
+        plan = plan[: self.blows]
+        more = self.blows - len(plan)
         plan += self.chance.choices(list(weights), list(weights.values()), k=more)
-        return plan[: self.blows]
+        self.chance.shuffle(plan)
+        return plan
 
     def _storm(self) -> None:
         for number, kind in enumerate(self._plan()):
@@ -390,7 +395,7 @@ class Storm:
             "blows": dict(self.done),
             "seed": self.seed,
             "hosts": [
-                {"name": p.name, "address": p.address, "clock_s": round(p.skew_s)}
+                {"name": p.name, "address": p.address, "clock_s": self.skews[p.name]}
                 for p in (self.places if self.with_hosts else [])
             ],
             **self.world.count(self.sandbox.state()),
