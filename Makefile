@@ -9,7 +9,7 @@ PY = .venv/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check --quiet --quiet --cache-dir var/pip install
 
 .PHONY: help run worker reset-demo test check lint format bench fuzz chaos-kill e2e \
-  screenshots translations
+  screenshots translations chaos
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make reset-demo    forget the demo's data; the next 'make run' begins anew"
 	@echo "make fuzz          the API against its own document, at length (N=200)"
 	@echo "make chaos-kill    the long kill test (minutes)"
+	@echo "make chaos         break all of it while it works, and count (N=30 SEED=1 HOSTS=1)"
 	@echo "make e2e           people at a browser over a demo, with axe (ARGS='--looks quick')"
 	@echo "make screenshots translations   renew docs/screenshots/ and the language files"
 
@@ -86,6 +87,10 @@ fuzz: .venv/dev.stamp
 
 chaos-kill: .venv/dev.stamp
 	@exec $(PY) -m campaigns.tests.killing $(ARGS)
+
+# Needs PostgreSQL's and Redis' binaries, and starts its own: the machine's servers are left alone.
+chaos: .venv/dev.stamp
+	@exec $(PY) -m agenticos.tests.chaos $(or $(N),30) --seed $(or $(SEED),1) $(if $(HOSTS),--hosts) $(ARGS)
 
 # Chromium is the machine's; as root on Debian it is installed when missing.
 e2e: .venv/dev.stamp

@@ -1,7 +1,7 @@
 """What must hold in the data at every moment, counted.
 
 Each invariant counts its violations in one statement per question, so that a system at work shows
-one moment and no false alarm. Run them in the system scope.
+one moment and no false alarm. Run them in the system scope, or in a tenant's for its own rows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from django.apps import apps
 from django.db import models
 from django.db.models import CharField, Count, Exists, F, IntegerField, OuterRef, Q, Subquery, Value
 from django.db.models.functions import Cast, Coalesce, Concat
+from django.utils.translation import gettext_noop as _
 
+from agenticos import scope
 from agenticos.clock import database_now
 from campaigns import daycaps, pacing
 from campaigns.models import (
@@ -74,6 +76,13 @@ def _number(rows: models.QuerySet[Any, Any]) -> int:
     return len(rows.order_by()[:SHOWN].values_list("pk", flat=True))
 
 
+def _tenants() -> models.QuerySet[Tenant]:
+    """All tenants in the system scope; in a tenant's, that one."""
+    if scope.required().is_system:
+        return Tenant.objects.all()
+    return Tenant.objects.filter(pk=scope.tenant_id())
+
+
 # --- Messages ---------------------------------------------------------------------------------
 
 
@@ -86,9 +95,7 @@ def messaged_twice(full: bool) -> int:
 def first_touches_too_close(full: bool) -> int:
     """First messages to one lead by two campaigns within the tenant's contact gap."""
     found = 0
-    for pk, days in Tenant.objects.filter(contact_gap_days__gt=0).values_list(
-        "pk", "contact_gap_days"
-    ):
+    for pk, days in _tenants().filter(contact_gap_days__gt=0).values_list("pk", "contact_gap_days"):
         first = Message.objects.filter(tenant=pk, step_number=1, state=Message.State.SENT)
         later = first.filter(
             Q(sent_at__gt=OuterRef("sent_at"))
@@ -189,7 +196,7 @@ def over_day_cap(full: bool) -> int:
     over = Q(used__gt=F("cap"), cap__isnull=False) & Q(used__gt=F("counted"))
     found = _number(TenantUsage.objects.filter(over)) + _number(CampaignUsage.objects.filter(over))
     now = database_now()
-    for tenant in Tenant.objects.filter(max_messages_day__isnull=False):
+    for tenant in _tenants().filter(max_messages_day__isnull=False):
         day = pacing.day_period(now, tenant.zone)
         row = TenantUsage.objects.filter(tenant=tenant, period=day).first()
         if row and row.cap == tenant.max_messages_day:
@@ -246,85 +253,85 @@ def pointing_across(full: bool) -> int:
 INVARIANTS = [
     Invariant(
         "messaged-once",
-        "Nobody is messaged twice for one step of a campaign.",
+        _("Nobody is messaged twice for one step of a campaign."),
         "Group Message by tenant, campaign, lead and step_number; compare with the provider's log.",
         messaged_twice,
     ),
     Invariant(
         "first-touch-gap",
-        "No lead gets first messages of two campaigns within the contact gap.",
+        _("No lead gets first messages of two campaigns within the contact gap."),
         "Message with step_number 1 by lead, over campaigns; was the tenant's gap raised since?",
         first_touches_too_close,
     ),
     Invariant(
         "sent-proven",
-        "Every sent message has its time and the provider's id, or a person's word.",
+        _("Every sent message has its time and the provider's id, or a person's word."),
         "Message in state sent without sent_at, or without provider_id and resolved_by.",
         sent_without_proof,
     ),
     Invariant(
         "counters",
-        "The counters of every campaign equal its rows.",
+        _("The counters of every campaign equal its rows."),
         "CampaignCounts beside Message grouped by campaign and state.",
         counters_differ,
     ),
     Invariant(
         "claims-leased",
-        "Every claim has a token and a living lease.",
+        _("Every claim has a token and a living lease."),
         "Message, SyncItem, SendingAccount with lease_until minutes ago: do workers run (doctor)?",
         claims_without_lease,
     ),
     Invariant(
         "ended-closed",
-        "Nothing is open in a finished or cancelled campaign.",
+        _("Nothing is open in a finished or cancelled campaign."),
         "Message in state queued or claimed whose campaign is finished or cancelled.",
         open_in_ended,
     ),
     Invariant(
         "sent-synced",
-        "Every sent message has its CRM sync row, where the tenant has a CRM.",
+        _("Every sent message has its CRM sync row, where the tenant has a CRM."),
         "Message in state sent whose lead has no SyncItem with the key lead:<id>.",
         sent_without_sync,
     ),
     Invariant(
         "tenants-apart",
-        "No row points to a row of another tenant.",
+        _("No row points to a row of another tenant."),
         "For each foreign key between tenant tables: rows whose target has another tenant_id.",
         pointing_across,
     ),
     Invariant(
         "touch-proven",
-        "Every first touch of a lead has its message.",
+        _("Every first touch of a lead has its message."),
         "Lead whose first_touch_by is the id of no Message.",
         touched_without_message,
     ),
     Invariant(
         "undo-whole",
-        "An undone import has removed every lead it made, or says why not.",
+        _("An undone import has removed every lead it made, or says why not."),
         "ImportedLead with fate created and an empty kept, of a LeadImport in state undone.",
         undone_and_there,
     ),
     Invariant(
         "scores-sum",
-        "Every score is the sum of its breakdown (the newest; all with --full).",
+        _("Every score is the sum of its breakdown (the newest; all with --full)."),
         "LeadScore whose total is not the sum of the points in breakdown.",
         scores_differ,
     ),
     Invariant(
         "usage-positive",
-        "No account has used less than nothing.",
+        _("No account has used less than nothing."),
         "AccountUsage with used below 0.",
         usage_negative,
     ),
     Invariant(
         "caps-kept",
-        "No account has used more than its caps allowed, in a day or an hour.",
+        _("No account has used more than its caps allowed, in a day or an hour."),
         "AccountUsage with used above cap, the one in force when something was taken last.",
         over_cap,
     ),
     Invariant(
         "day-caps-kept",
-        "No workspace and no campaign has sent more in a day than its own cap allowed.",
+        _("No workspace and no campaign has sent more in a day than its own cap allowed."),
         "TenantUsage and CampaignUsage beside cap, and beside Message by claimed_at.",
         over_day_cap,
     ),

@@ -31,6 +31,7 @@ from django.db import connection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from agenticos import outage
 from agenticos.models import RateLimit
 
 logger = logging.getLogger(__name__)
@@ -268,7 +269,7 @@ class DatabaseLimits:
                 return self._run(sql, values, now)
             except _errors() as error:
                 self._drop()
-                if last:
+                if last or outage.is_on():
                     raise Unavailable(type(error).__name__) from error
         raise AssertionError("unreachable")
 
@@ -308,7 +309,10 @@ def _open_postgresql() -> Any:
     parameters["application_name"] = "agenticos limits"
     parameters.pop("cursor_factory", None)  # Django's binds on the client: never prepared
     parameters.setdefault("tcp_user_timeout", 1000 * DATABASE_PATIENCE_S)
-    return psycopg.connect(**parameters, autocommit=True)
+    link = psycopg.connect(**parameters, autocommit=True)
+    # A server that stands still acknowledges all the same: the wait needs an end of its own.
+    outage.bound(link, DATABASE_PATIENCE_S)
+    return link
 
 
 def _open_sqlite() -> Any:

@@ -19,6 +19,7 @@ from django.db import InterfaceError, OperationalError
 from psycopg.errors import _WaitTimeout
 
 PATIENCE_S: Final = 6.0  # above the longest honest statement of a page
+LOOK_EVERY_S: Final = 0.5  # how often who waits looks whether others have seen it silent
 AGAIN_AFTER_S: Final = 2.0  # how long requests are turned away after a wait that ran out
 
 _own = threading.local()
@@ -49,23 +50,44 @@ def patience(seconds: float) -> Iterator[None]:
 
 def limit(sender: Any, connection: Any, **signal: Any) -> None:
     """Give a new connection's waits an end. Connected to Django's `connection_created`."""
-    link = connection.connection
-    if not isinstance(link, psycopg.Connection):
-        return
+    if isinstance(connection.connection, psycopg.Connection):
+        bound(connection.connection, PATIENCE_S)
+
+
+def bound(link: psycopg.Connection[Any], seconds: float) -> None:
+    """Let every wait on this connection end after so long, or what `patience` says.
+
+    Without `patience` it also ends soon after somebody else has seen that the database is silent:
+    a server's threads are few.
+    """
     plain = link.wait
 
     def wait(gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         if timeout is not None:
             return plain(gen, interval, timeout)
-        try:
-            return plain(gen, interval, getattr(_own, "patience", None) or PATIENCE_S)
-        except _WaitTimeout:
-            # The answer may still come, to whoever asks next: this connection is over.
-            link.pgconn.finish()
-            note(answers=False)
-            raise psycopg.OperationalError("the database did not answer in time") from None
+        own: float | None = getattr(_own, "patience", None)
+        ends = time.monotonic() + (own or seconds)
+        while (left := ends - time.monotonic()) > 0:
+            try:
+                return plain(gen, interval, min(left, LOOK_EVERY_S))
+            except _WaitTimeout:
+                if own is None and is_on():
+                    break
+        # The answer may still come, to whoever asks next: this connection is over.
+        link.pgconn.finish()
+        note(answers=False)
+        raise psycopg.OperationalError("the database did not answer in time")
 
     link.wait = wait  # type: ignore[method-assign]
+
+
+def refuse_to_connect() -> None:
+    """Raise psycopg.OperationalError while the database is known to be silent.
+
+    Not for who has a `patience` of its own: the pulse and the probes see it come back.
+    """
+    if is_on() and getattr(_own, "patience", None) is None:
+        raise psycopg.OperationalError("the database does not answer at this moment")
 
 
 # What PostgreSQL says when it is going down, full, or gone, or when a statement took too long or

@@ -283,7 +283,7 @@ Q_CLUSTER = {
     "label": "Queue",
     "log_level": "WARNING",
 }
-# What the tick rings, and how each says when it next has something to do (agenticos/worker/jobs.py)
+# What the tick rings, and how each says when it next has something to do
 WAKE_UPS = {
     "campaigns.tasks.send_slice": "campaigns.tasks.next_send_at",
     "campaigns.tasks.reap": "campaigns.tasks.next_reap_at",
@@ -296,6 +296,7 @@ WAKE_UPS = {
     "leads.tasks.bulk_slice": "leads.tasks.next_bulk_at",
     "tenants.tasks.seal_slice": "tenants.tasks.next_seal_at",
     "tenants.tasks.retention_slice": "tenants.tasks.next_retention_at",
+    "agenticos.checking.check_slice": "agenticos.checking.next_check_at",
 }
 
 # --- People -----------------------------------------------------------------------------------

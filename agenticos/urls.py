@@ -44,6 +44,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("t/<slug:tenant>/accounts/", include("campaigns.urls_accounts")),
     path("t/<slug:tenant>/integrations/", include("integrations.urls")),
     path("t/<slug:tenant>/audit/", include("campaigns.urls_trail")),
+    path("t/<slug:tenant>/ops/", include("campaigns.urls_ops")),
     path("t/<slug:tenant>/team/", include("tenants.urls_team")),
     path("t/<slug:tenant>/notifications/", include("tenants.urls_notifications")),
     path("t/<slug:tenant>/settings/keys/", include("tenants.urls_keys")),

@@ -21,8 +21,11 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _, gettext_lazy
 
 from agenticos import scope
-from campaigns import actions, plan
+from agenticos.htmx import render_page
+from agenticos.models import WorkerBeat
+from campaigns import actions, ops, plan
 from campaigns.models import Campaign, SendingAccount
+from campaigns.views import ops as ops_page
 from integrations.admin import ConnectionInline
 from leads import actions as lead_actions
 from leads.models import Icp
@@ -93,6 +96,7 @@ class WholeTenantAdmin(TenantAdmin):
     readonly_fields = (*TenantAdmin.readonly_fields, "live_icp")
     tools = (
         Tool("open", gettext_lazy("Open dashboard")),
+        Tool("ops", gettext_lazy("Operations")),
         Tool("icp", gettext_lazy("Publish an ICP")),
         Tool("connection", gettext_lazy("Add a connection")),
         Tool("account", gettext_lazy("Add a sending account")),
@@ -196,6 +200,20 @@ class WholeTenantAdmin(TenantAdmin):
             % {"name": obj.name},
         )
         return self.back(obj)
+
+    def tool_ops(self, request: HttpRequest, obj: Tenant) -> HttpResponse:
+        """How its work goes, to be read: figures and states, with no lead and no text."""
+        now = timezone.now()
+        with scope.as_tenant(obj):
+            context = ops_page.panel(obj, request.GET.get("tab", ""), now)
+            beats = WorkerBeat.objects.filter(stopped_at=None, seen_at__gt=now - ops.BEAT_IS_OLD)
+            context |= {
+                "workspace": obj,
+                "owners": list(beats.order_by("owner").values_list("owner", flat=True)),
+                "address": request.path,
+                "back": reverse("admin:tenants_tenant_change", args=[obj.pk]),
+            }
+            return render_page(request, "ops/staff.html", context, parts=["ops"])
 
     def tool_connection(self, request: HttpRequest, obj: Tenant) -> HttpResponse:
         return redirect(f"{reverse('admin:integrations_connection_add')}?tenant={obj.pk}")

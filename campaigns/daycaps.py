@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import Greatest
 
 from campaigns import pacing
@@ -72,12 +72,12 @@ def in_force(tenant: Tenant, campaigns: Iterable[Campaign], now: datetime) -> Da
         row.campaign_id: row
         for row in CampaignUsage.objects.filter(campaign__in=capped, period=found.day)
     }
-    for pk, cap in capped.items():
-        if pk in rows and rows[pk].cap == cap:
-            found.campaigns[pk] = DayCap(cap, rows[pk].used)
-        else:
-            found.counted = True
-            found.campaigns[pk] = DayCap(cap, left_on(tenant, now).filter(campaign=pk).count())
+    used = {pk: row.used for pk, row in rows.items() if row.cap == capped[pk]}
+    if missing := capped.keys() - used.keys():
+        found.counted = True
+        left = left_on(tenant, now).filter(campaign__in=missing).order_by()
+        used |= dict(left.values_list("campaign").annotate(Count("pk")))
+    found.campaigns = {pk: DayCap(cap, used.get(pk, 0)) for pk, cap in capped.items()}
     return found
 
 

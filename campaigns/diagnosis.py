@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -25,7 +26,14 @@ from campaigns.gates import (
     campaign_checks,
     gate,
 )
-from campaigns.models import Campaign, CampaignCounts, Message, SendingAccount, Step
+from campaigns.models import (
+    Campaign,
+    CampaignAccount,
+    CampaignCounts,
+    Message,
+    SendingAccount,
+    Step,
+)
 from campaigns.reach import AudienceSummary, Reach
 from leads.models import Icp, Lead, LeadScore
 from tenants.models import Tenant
@@ -127,16 +135,18 @@ _AT_REST: dict[str, Promise | str] = {
 
 def accounts_of(campaign: Campaign, now: datetime) -> list[AccountStatus]:
     """The campaign's accounts as the worker would judge them now, in a fixed order."""
-    accounts = {
-        row.pk: row
-        for row in SendingAccount.objects.filter(campaign_links__campaign=campaign).order_by(
-            "handle"
-        )
-    }
-    tenant = campaign.tenant
-    used = ledger.used_by(list(accounts), tenant, accounts, now)
+    accounts = SendingAccount.objects.filter(campaign_links__campaign=campaign).order_by("handle")
+    return _statuses(list(accounts), campaign.tenant, now)
+
+
+def _statuses(
+    accounts: Sequence[SendingAccount], tenant: Tenant, now: datetime
+) -> list[AccountStatus]:
+    """Accounts of one tenant as the worker would judge them now; one statement for all."""
+    known = {account.pk: account for account in accounts}
+    used = ledger.used_by(list(known), tenant, known, now)
     statuses = []
-    for pk, account in accounts.items():
+    for pk, account in known.items():
         decision = gate(Facts(account=account_facts(account, tenant, *used[pk])), now)
         if decision.code is Code.MINIMUM_GAP and decision.until and decision.until - now < A_MOMENT:
             decision = ALLOW
@@ -170,17 +180,58 @@ def diagnose(campaign: Campaign, now: datetime) -> Diagnosis:
     return replace(found, fix=fix) if found.kind in ("wait", "blocked") else found
 
 
+def diagnose_due(
+    tenant: Tenant, due: Mapping[Campaign, datetime], now: datetime
+) -> dict[Campaign, Diagnosis]:
+    """`diagnose` of running campaigns whose first row is due at the time given.
+
+    A constant number of statements, however many they are.
+    """
+    accounts: dict[int, list[SendingAccount]] = {campaign.pk: [] for campaign in due}
+    links = CampaignAccount.objects.filter(campaign__in=accounts).select_related("account")
+    for link in links.order_by("account__handle"):
+        accounts[link.campaign_id].append(link.account)
+    known = {account.pk: account for some in accounts.values() for account in some}
+    statuses = {one.account.pk: one for one in _statuses(list(known.values()), tenant, now)}
+    caps = daycaps.in_force(tenant, list(due), now)
+    found = {}
+    for campaign, at in due.items():
+        own = [statuses[account.pk] for account in accounts[campaign.pk]]
+        decision = gate(Facts(campaign=campaign_facts(campaign, tenant, caps)), now)
+        held = _held(campaign, decision) or _held_by_accounts(own, now) or _until_due(at, now)
+        fix = fixes.fix_for(held.code, tenant=tenant, campaign=campaign)
+        found[campaign] = replace(held, fix=fix) if held.kind in ("wait", "blocked") else held
+    return found
+
+
 def _diagnose(campaign: Campaign, now: datetime) -> Diagnosis:
     if campaign.state in _AT_REST:
         return Diagnosis("", str(_AT_REST[campaign.state]), "ok")
     decision = gate(Facts(campaign=_capped_facts(campaign, now)), now)
+    held = _held(campaign, decision) or _held_by_accounts(accounts_of(campaign, now), now)
+    if held:
+        return held
+    due = ledger.next_due([campaign.pk]).get(campaign.pk)
+    counts = CampaignCounts.objects.filter(campaign=campaign).first()
+    if due is None and counts and counts.unknown and not counts.open:
+        code = Code.OUTCOME_UNKNOWN
+        return Diagnosis(code, sentence(code), "blocked")
+    if due is None and counts and not counts.open:
+        return Diagnosis("", _("Nothing is left to send."), "ok")
+    return _until_due(due, now)
+
+
+def _held(campaign: Campaign, decision: Decision) -> Diagnosis | None:
+    """What the campaign's own gates hold it back with."""
     if decision.verdict is Verdict.BLOCK:
         if decision.code is Code.TENANT_STOP or not campaign.reason:
             return Diagnosis(str(decision.code), sentence(str(decision.code)), "blocked")
         return Diagnosis(campaign.reason, campaign.why, "blocked", detail=_provider_said(campaign))
-    if decision.verdict is Verdict.WAIT:
-        return _waits(decision)
-    statuses = accounts_of(campaign, now)
+    return _waits(decision) if decision.verdict is Verdict.WAIT else None
+
+
+def _held_by_accounts(statuses: Sequence[AccountStatus], now: datetime) -> Diagnosis | None:
+    """What its accounts hold it back with, when none of them may send."""
     usable = [status for status in statuses if status.account.state == "active"]
     if not usable:
         code = Code.NO_ELIGIBLE_ACCOUNT
@@ -189,13 +240,10 @@ def _diagnose(campaign: Campaign, now: datetime) -> Diagnosis:
     if len(waits) == len(usable):
         first = min(waits, key=lambda status: status.until or now)
         return Diagnosis(first.binding, first.sentence, "wait", first.until)
-    due = ledger.next_due([campaign.pk]).get(campaign.pk)
-    counts = CampaignCounts.objects.filter(campaign=campaign).first()
-    if due is None and counts and counts.unknown and not counts.open:
-        code = Code.OUTCOME_UNKNOWN
-        return Diagnosis(code, sentence(code), "blocked")
-    if due is None and counts and not counts.open:
-        return Diagnosis("", _("Nothing is left to send."), "ok")
+    return None
+
+
+def _until_due(due: datetime | None, now: datetime) -> Diagnosis:
     if due and due > now:
         return _waits(Decision(Verdict.WAIT, Code.BACK_OFF, due))
     return Diagnosis("", _("Messages are leaving."), "ok")

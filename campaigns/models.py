@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from agenticos.leasing import Lease, Leased
 from agenticos.states import Stateful
+from campaigns.checkups import Checkup as Checkup
 from campaigns.codes import sentence
 from campaigns.texts import Template as Template, TemplateVersion as TemplateVersion
 from campaigns.trial_models import TestSend as TestSend

@@ -50,6 +50,7 @@ PLACES = (
     Place(_("Team"), "team:list", "users-group", "m", menu="tenant"),
     Place(_("API keys"), "keys:list", "key", "k", "keys.manage", menu="tenant"),
     Place(_("Audit trail"), "audit:list", "shield-check", "u", "audit.view", menu="tenant"),
+    Place(_("Operations"), "ops:page", "heartbeat", "o", "ops.view", menu="tenant"),
     Place(_("Settings"), "settings:settings", "settings", "s", menu="tenant"),
 )
 

@@ -93,6 +93,17 @@ def _unwrap(kind: str, tenant_id: int, wrapped: Stored) -> bytes:
     return _open(master, sealed, f"{kind}:{tenant_id}")
 
 
+def opens(tenant_id: int, data_key: Stored | None, hash_key: Stored | None) -> bool:
+    """Whether the master keys open a tenant's wrapped keys; one that is not there is no trouble."""
+    try:
+        for kind, wrapped in ((DATA, data_key), (HASH, hash_key)):
+            if wrapped:
+                _unwrap(kind, tenant_id, wrapped)
+    except CannotOpen:
+        return False
+    return True
+
+
 def seal_with_master(context: str, plain: str) -> bytes:
     """Encrypt what belongs to no tenant, with the newest master key; `reveal_with_master` opens."""
     name, master = next(iter(master_keys().items()))

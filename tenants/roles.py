@@ -55,6 +55,7 @@ ACTIONS: dict[str, frozenset[Role]] = {
     "keys.manage": _MANAGERS,  # one's own
     "keys.oversee": _OWNER,  # see and revoke what others made
     "audit.view": _MANAGERS,
+    "ops.view": _MANAGERS,
 }
 
 

@@ -14,9 +14,9 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 from django.db.backends.postgresql import base
-from psycopg import errors, pq
+from psycopg import errors, generators, pq
 
-from agenticos import scope, timeouts
+from agenticos import outage, scope, timeouts
 from agenticos.postgres.schema import DatabaseSchemaEditor
 
 SYSTEM_ROLE: Final = "app_system"
@@ -32,6 +32,21 @@ def wanted() -> int:
     if now is None:
         return NOBODY
     return SYSTEM if now.tenant_id is None else now.tenant_id
+
+
+def _run(link: Any, sql: str) -> None:
+    """Run statements and look at nothing but whether they went well.
+
+    It waits through the connection, as cursors do: libpq's own `exec` would wait for a server
+    that hangs for ever, and a web process's waits have an end (agenticos/outage.py).
+    """
+    link.pgconn.send_query(sql.encode())
+    for result in link.wait(generators.execute(link.pgconn)):
+        if result.status not in _WENT_WELL:
+            raise errors.error_from_result(result)
+
+
+_WENT_WELL: Final = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -101,9 +116,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 link.cursor().execute(sql)
                 return
             idle = link.pgconn.transaction_status == pq.TransactionStatus.IDLE
-            result = link.pgconn.exec_(f"BEGIN; {sql}".encode() if idle else sql.encode())
-            if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
-                raise errors.error_from_result(result)
+            _run(link, f"BEGIN; {sql}" if idle else sql)
 
     def _end(self, verb: str, *, quietly: bool = False) -> None:
         """End the transaction around one statement."""
@@ -113,9 +126,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return  # the connection is lost, and the transaction with it
         try:
             with self.wrap_database_errors:
-                result = link.pgconn.exec_(verb.encode())
-                if result.status != pq.ExecStatus.COMMAND_OK:
-                    raise errors.error_from_result(result)
+                _run(link, verb)
         except DatabaseError:
             if not quietly:
                 raise
@@ -146,6 +157,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
             # Back to what held at the savepoint, whatever that was.
             self._applied = UNKNOWN
             self._limited = False
+
+    def get_new_connection(self, conn_params: Any) -> Any:
+        outage.refuse_to_connect()  # it would take seconds, and a thread, to find out again
+        return super().get_new_connection(conn_params)
 
     def init_connection_state(self) -> None:
         self._forget()

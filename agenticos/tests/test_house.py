@@ -68,6 +68,8 @@ SYSTEM = {
     "agenticos/bench/claim.py": "the bare claim beside the one that is measured",
     "agenticos/bench/cloning.py": "a stage's rows, copied for many tenants",
     "agenticos/pages.py": "the memberships of the person who logged in; readiness",
+    "agenticos/doctor.py": "stuck leases, chains and checks of all tenants",
+    "agenticos/checking.py": "which tenants wait for a check of their invariants",
     "agenticos/metrics.py": "sums over all tenants, without a name of any",
     "agenticos/demo/__init__.py": "whether the demo's leads are in",
     "agenticos/provisioning.py": "writes several tenants in one transaction",

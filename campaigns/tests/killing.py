@@ -41,6 +41,26 @@ def probe(folder_id: int, number: int) -> None:
     (Path(os.environ["KILL_PROBES"]) / str(number)).touch()
 
 
+def victims_of(pid: int, workers: int) -> dict[str, list[Any]]:
+    """The processes of one supervisor, by what they are. Raises psutil.NoSuchProcess."""
+    import psutil
+
+    found: dict[str, list[Any]] = {"supervisor": [psutil.Process(pid)]}
+    clusters = found["supervisor"][0].children()
+    found["cluster"] = clusters[:1]
+    sentinels = clusters[0].children() if clusters else []
+    found["sentinel"] = sentinels[:1]
+    if sentinels:
+        # django-q starts the workers, then the monitor, then the pusher.
+        family = sorted(sentinels[0].children(), key=lambda p: (p.create_time(), p.pid))
+        if len(family) >= workers + 2:
+            found["monitor"] = [family[workers]]
+            found["pusher"] = [family[workers + 1]]
+            found["busy worker"] = [w for w in family[:workers] if w.num_threads() > 2]
+            found["idle worker"] = [w for w in family[:workers] if w.num_threads() <= 2]
+    return found
+
+
 class Run:
     """One kill test from seed to report."""
 
@@ -90,24 +110,7 @@ class Run:
     # --- The kills ---
 
     def victims(self, supervisor: subprocess.Popen[bytes]) -> dict[str, list[Any]]:
-        """The processes of one supervisor, by what they are."""
-        import psutil
-
-        found: dict[str, list[Any]] = {"supervisor": [psutil.Process(supervisor.pid)]}
-        clusters = found["supervisor"][0].children()
-        found["cluster"] = clusters[:1]
-        sentinels = clusters[0].children() if clusters else []
-        found["sentinel"] = sentinels[:1]
-        if sentinels:
-            # django-q starts the workers, then the monitor, then the pusher.
-            family = sorted(sentinels[0].children(), key=lambda p: (p.create_time(), p.pid))
-            if len(family) >= self.args.processes + 2:
-                workers = family[: self.args.processes]
-                found["monitor"] = [family[self.args.processes]]
-                found["pusher"] = [family[self.args.processes + 1]]
-                found["busy worker"] = [w for w in workers if w.num_threads() > 2]
-                found["idle worker"] = [w for w in workers if w.num_threads() <= 2]
-        return found
+        return victims_of(supervisor.pid, self.args.processes)
 
     def cut(self) -> None:
         """Cut every connection to the database but our own, and empty Redis."""

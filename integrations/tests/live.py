@@ -18,8 +18,15 @@ class LiveSandbox:
     ...     sandbox.faults([{"provider": "instagram", "next": 1, "status": 503}])
     """
 
-    def __init__(self, *, state_file: Path | None = None, port: int = 0, limits: bool = False):
-        command = [sys.executable, "-m", "integrations.sandbox", f"--port={port}"]
+    def __init__(
+        self,
+        *,
+        state_file: Path | None = None,
+        port: int = 0,
+        limits: bool = False,
+        host: str = "127.0.0.1",
+    ):
+        command = [sys.executable, "-m", "integrations.sandbox", f"--port={port}", f"--host={host}"]
         command.append("--until-stdin-closes")
         if state_file is not None:
             command.append(f"--state={state_file}")

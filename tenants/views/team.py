@@ -49,6 +49,7 @@ NAMES: dict[str, Promise] = {
     "sync.retry": gettext_lazy("Retry and discard what did not reach the CRM"),
     "tenant.edit": gettext_lazy("Change the settings"),
     "audit.view": gettext_lazy("Read the audit trail"),
+    "ops.view": gettext_lazy("See how the work goes, and have the data checked"),
     "connections.manage": gettext_lazy("Manage integrations and their credentials"),
     "members.manage": gettext_lazy("Manage members"),
     "privacy.manage": gettext_lazy("Say how long things are kept"),

@@ -32,6 +32,10 @@ CLOSED = [
     "integrations/",
     "integrations/outbox/",
     "integrations/dead-letters/",
+    "ops/",
+    "ops/?tab=claims",
+    "ops/?tab=letters",
+    "ops/?tab=invariants",
     "settings/keys/",
     "settings/keys/add/",
 ]

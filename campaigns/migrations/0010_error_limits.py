@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('campaigns', '0008_test_sends'),
+        ('campaigns', '0009_checkups'),
     ]
 
     operations = [
