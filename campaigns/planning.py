@@ -151,7 +151,7 @@ def forecast_for(
 def left_to_send(campaign: Campaign, now: datetime) -> int:
     """How many messages are to leave yet: the audience before the start, then the open rows."""
     if campaign.state in BEFORE_START:
-        return Reach.of(campaign, now).summary().total
+        return Reach.of(campaign, now).total()
     counts = CampaignCounts.objects.filter(campaign=campaign).first()
     return counts.open if counts else 0
 

@@ -38,8 +38,7 @@ class AudienceSummary:
     `total` is the people who get a message as things stand now, `by_band` sums to it. `left_out`
     counts those who match and get none, `no_match` those of the chosen bands and list who do not
     even match (score, the ICP's gates). `lacking` says how many lack which placeholder; `beyond`
-    how many more there are than the limit; `elsewhere` how many of the total also wait in another
-    campaign, where whoever writes first is the one who writes.
+    how many more there are than the limit.
     """
 
     total: int
@@ -48,7 +47,6 @@ class AudienceSummary:
     no_match: dict[str, int] = field(default_factory=dict)
     lacking: dict[str, int] = field(default_factory=dict)
     beyond: int = 0
-    elsewhere: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +99,16 @@ class Reach:
             return AudienceSummary(0, {}, {})
         return self._summary_of_handles() if self.by_hand else self._summary_of_filter()
 
+    def total(self) -> int:
+        """How many people get a message: the summary's total, for who asks for no more."""
+        if self.version is None or self.by_hand or self.needed:
+            return self.summary().total
+        return self._writable().order_by()[: self.campaign.limit].count()
+
+    def elsewhere(self) -> int:
+        """How many of the total also wait in another campaign: whoever writes first, writes."""
+        return self.scores(reason=ELSEWHERE).count() if self.version and self._others_wait() else 0
+
     def scores(self, *, reason: str = "", band: str = "", lacks: str = "") -> QuerySet[LeadScore]:
         """The scores of the leads behind a number: best first, to be paged by (-total, lead)."""
         if self.version is None:
@@ -124,22 +132,29 @@ class Reach:
 
     def _fates(self) -> Fated:
         """The scores of the chosen bands and list, with `fate`: a code, or "" for writable."""
+        assert self.version is not None  # noqa: S101 - asked before
+        whens = [When(met, then=Value(code)) for code, met in self._conditions().items()]
+        chosen = audience.chosen(self.campaign, self.version)
+        return chosen.annotate(fate=Case(*whens, default=Value("")))
+
+    def _conditions(self) -> dict[Code, Q]:
+        """Why a chosen lead gets no message; each excludes the others, the first words first.
+
+        What is known of the score alone is said of the score alone: then leads are not read.
+        """
         campaign, version = self.campaign, self.version
         assert version is not None  # noqa: S101 - asked before
-        chosen = audience.chosen(campaign, version)
+        floor = audience.floor(campaign, version)
         gap = timedelta(days=campaign.tenant.contact_gap_days)
         recent = Q(lead__first_touch_at__gte=self.now - gap) if gap else Q(pk__in=[])
-        low = Q(total__lt=audience.floor(campaign, version))
-        return chosen.annotate(
-            fate=Case(
-                When(eligible=False, then=Value(Code.NOT_ELIGIBLE)),
-                When(low & Q(band=Band.NURTURING), then=Value(Code.NURTURING_BAND)),
-                When(low, then=Value(Code.BELOW_MIN_SCORE)),
-                When(lead__suppressed_at__isnull=False, then=Value(Code.SUPPRESSED)),
-                When(recent, then=Value(Code.CONTACT_POLICY_GAP)),
-                default=Value(""),
-            )
-        )
+        low, enough = Q(eligible=True, total__lt=floor), Q(eligible=True, total__gte=floor)
+        return {
+            Code.NOT_ELIGIBLE: Q(eligible=False),
+            Code.NURTURING_BAND: low & Q(band=Band.NURTURING),
+            Code.BELOW_MIN_SCORE: low & ~Q(band=Band.NURTURING),
+            Code.SUPPRESSED: enough & Q(lead__suppressed_at__isnull=False),
+            Code.CONTACT_POLICY_GAP: enough & Q(lead__suppressed_at=None) & recent,
+        }
 
     def _summary_of_filter(self) -> AudienceSummary:
         counted = self._fates().order_by().values_list("fate", "band").annotate(Count("pk"))
@@ -176,7 +191,6 @@ class Reach:
             },
             lacking=lacking,
             beyond=beyond,
-            elsewhere=self._elsewhere(self._getting()).count() if self._others_wait() else 0,
         )
 
     def _writable(self) -> QuerySet[LeadScore]:
@@ -230,8 +244,15 @@ class Reach:
             wanted = [name for name in self.needed if lacks in ("", name)]
             found = self._chosen().filter(self._lacks(wanted))
         else:
-            found = self._fates().filter(fate=reason)
+            found = self._left_out(reason)
         return found.filter(band=band) if band else found
+
+    def _left_out(self, reason: str) -> QuerySet[LeadScore]:
+        met = {str(code): met for code, met in self._conditions().items()}.get(reason)
+        if self.version is None or met is None:
+            return LeadScore.objects.none()
+        chosen: QuerySet[LeadScore] = audience.chosen(self.campaign, self.version)
+        return chosen.filter(met)
 
     # --- What a text needs ------------------------------------------------------------------------
 
@@ -296,10 +317,7 @@ class Reach:
                 lacking.update(person.facts.missing if person.code == Code.MISSING_VARIABLE else ())
             else:
                 bands[person.facts.band] += 1
-        elsewhere = self._by_hand(ELSEWHERE, "", "").count() if self._others_wait() else 0
-        return AudienceSummary(
-            bands.total(), dict(bands), dict(left_out), {}, dict(lacking), 0, elsewhere
-        )
+        return AudienceSummary(bands.total(), dict(bands), dict(left_out), {}, dict(lacking))
 
     def _by_hand(self, reason: str, band: str, lacks: str) -> QuerySet[LeadScore]:
         code = "" if reason == ELSEWHERE else reason

@@ -200,7 +200,7 @@ def test_who_waits_in_another_campaign_too_is_said(acme, clock):
     make_lead(acme, score=90)
     make_message(make_campaign(acme, state="running"), lead)
     reach = Reach.of(make_campaign(acme, audience={"kind": "filter"}), clock.now())
-    assert reach.summary().elsewhere == 1
+    assert reach.elsewhere() == 1
     assert [score.lead_id for score in reach.scores(reason=ELSEWHERE)] == [lead.pk]
 
 

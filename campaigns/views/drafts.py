@@ -206,7 +206,7 @@ def _pace(request: TenantRequest, campaign: Campaign, form: ContentForm) -> dict
     hours = day_plan.hours_of(_window(form, campaign))
     parts = [(account, day_plan.of_account(facts.pace_of(account), hours)) for account in accounts]
     per_day = day_plan.together((part for _account, part in parts), _caps_of(request, campaign))
-    people = Reach.of(campaign, timezone.now()).summary().total
+    people = Reach.of(campaign, timezone.now()).total()
     return {
         "capacities": parts,
         "per_day": per_day,

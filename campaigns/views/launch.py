@@ -54,7 +54,7 @@ def campaign_start(request: TenantRequest, pk: int) -> HttpResponse:
     campaign = one_of(request, pk)
     if request.method != "POST":
         return _launch(request, campaign, StartForm(initial={"at": campaign.starts_at}))
-    total = Reach.of(campaign, timezone.now()).summary().total
+    total = Reach.of(campaign, timezone.now()).total()
     form = StartForm(request.POST)
     if total > CONFIRM_ABOVE and request.POST.get("confirm", "").strip() != str(total):
         problem = _("Type %(total)s, the number of people, to confirm.") % {"total": total}
@@ -109,7 +109,8 @@ def _launch(
     request: TenantRequest, campaign: Campaign, form: StartForm, problem: str = ""
 ) -> HttpResponse:
     now = timezone.now()
-    summary = Reach.of(campaign, now).summary()
+    who = Reach.of(campaign, now)
+    summary = who.summary()
     found = planning.forecast_for(campaign, now=now, messages=summary.total)
     may_read = can(request.membership, "messages.view_text")
     people = reverse("campaigns:launch-audience", args=[request.tenant.slug, campaign.pk])
@@ -124,7 +125,7 @@ def _launch(
         "left_out": _figures(people, summary.left_out),
         "no_match": _figures(people, summary.no_match),
         "beyond": _figures(people, {reach.BEYOND: summary.beyond}),
-        "elsewhere": _figures(people, {reach.ELSEWHERE: summary.elsewhere}),
+        "elsewhere": _figures(people, {reach.ELSEWHERE: who.elsewhere()}),
         "lacking": sorted(summary.lacking.items()),
         "previews": diagnosis.previews(campaign) if may_read and _has_rows(summary) else [],
         "may_read": may_read,
