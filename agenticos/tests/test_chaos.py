@@ -109,16 +109,11 @@ def test_the_same_seed_gives_the_same_blows_and_each_kind_comes(with_hosts):
 
 
 @pytest.fixture
-def cluster(tmp_path_factory):
+def cluster():
     if servers.binaries() is None:
         pytest.skip("PostgreSQL's initdb is not installed")
-    folder = tmp_path_factory.mktemp("cluster")
-    if os.getuid() == 0:  # PostgreSQL's own user must get through
-        for place in (folder, folder.parent, folder.parent.parent):
-            place.chmod(0o755)
-    server = servers.Postgres(folder, "127.0.0.1")
-    yield server
-    server.close()
+    with servers.cluster_of_its_own() as server:
+        yield server
 
 
 def ask(port: int, path: str) -> int:
@@ -150,7 +145,8 @@ def test_while_postgresql_hangs_pages_say_so_and_afterwards_they_are_back(cluste
     ) as link:
         link.execute("CREATE DATABASE hang")
     environment = {**os.environ, "DATABASE_URL": database, "REDIS_URL": ""}
-    for command in (["migrate", "--verbosity=0"], ["createcachetable"]):
+    made = (["migrate", "--verbosity=0"], ["createcachetable"])
+    for command in (*made, ["collectstatic", "--no-input", "--verbosity=0"]):
         subprocess.run(
             [sys.executable, "manage.py", *command], cwd=ROOT, env=environment, check=True
         )

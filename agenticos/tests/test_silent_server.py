@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 
 import pytest
@@ -18,17 +17,11 @@ pytestmark = pytest.mark.postgresql
 
 
 @pytest.fixture
-def cluster(tmp_path_factory):
-    """A cluster of the test's own, which may be frozen."""
+def cluster():
     if servers.binaries() is None:
         pytest.skip("PostgreSQL's initdb is not installed")
-    folder = tmp_path_factory.mktemp("cluster")
-    if os.getuid() == 0:  # PostgreSQL's own user must get through
-        for place in (folder, folder.parent, folder.parent.parent):
-            place.chmod(0o755)
-    server = servers.Postgres(folder, "127.0.0.1")
-    yield server
-    server.close()
+    with servers.cluster_of_its_own() as server:
+        yield server
 
 
 @pytest.fixture

@@ -7,7 +7,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -179,3 +182,16 @@ class Redis:
             self.process.wait(START_S)
 
     close = kill
+
+
+@contextmanager
+def cluster_of_its_own() -> Iterator[Postgres]:
+    """A cluster that a test may freeze. Not below pytest's folders: nobody else may enter these."""
+    with tempfile.TemporaryDirectory(prefix="cluster-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        server = Postgres(folder, "127.0.0.1")
+        try:
+            yield server
+        finally:
+            server.close()
