@@ -73,9 +73,8 @@ class SendingAccountAdmin(AuditedAdmin):
     list_select_related = ("tenant",)
     search_fields = ("handle", "tenant__name", "tenant__slug")
     fields = (
-        "connection", "handle", "day_cap", "hour_cap", "gap_min_s", "gap_max_s",
-        "jitter_percent", "time_zone", "state", "block_code", "block_detail", "blocked_at",
-        "last_used_at",
+        "connection", "handle", *accounts.PACE,
+        "state", "block_code", "block_detail", "blocked_at", "last_used_at",
     )  # fmt: skip
     readonly_fields = ("state", "block_code", "block_detail", "blocked_at", "last_used_at")
     autocomplete_fields = ("connection",)

@@ -354,7 +354,9 @@ def test_usage_is_told_by_account_and_day(acme, rival, api):
 def test_dead_letters_are_listed_replayed_and_discarded(acme, api):
     line = factories.make_connection(acme, "ghl")
     dead = [
-        factories.make_sync_item(line, f"lead:{number}", state="failed", reason="refused")
+        factories.make_sync_item(
+            line, f"lead:{number}", state="failed", reason="refused", wanted={"handle": "ana"}
+        )
         for number in range(2)
     ]
     factories.make_sync_item(line, "lead:9")

@@ -390,7 +390,7 @@ def test_a_sending_account_belongs_to_the_tenant_of_its_connection(staff, acme):
     connection = make_connection(acme)
     values = {
         "connection": connection.pk, "handle": "conta1", "day_cap": 50, "hour_cap": 10,
-        "gap_min_s": 60, "gap_max_s": 90, "jitter_percent": 15,
+        "gap_min_s": 60, "gap_max_s": 90, "jitter_percent": 15, "error_percent": 40, "error_window_min": 60,
     }  # fmt: skip
     assert staff.post(reverse("admin:campaigns_sendingaccount_add"), values).status_code == 302
     with scope.as_tenant(acme):
@@ -403,7 +403,7 @@ def test_an_accounts_state_is_not_for_the_admin(staff, acme):
     address = reverse("admin:campaigns_sendingaccount_change", args=[account.pk])
     values = {
         "handle": account.handle, "day_cap": 7, "hour_cap": 5, "gap_min_s": 1, "gap_max_s": 2,
-        "jitter_percent": 0, "state": "blocked",
+        "jitter_percent": 0, "error_percent": 40, "error_window_min": 60, "state": "blocked",
     }  # fmt: skip
     assert staff.post(address, values).status_code == 302
     with scope.as_tenant(acme):
