@@ -141,7 +141,8 @@ def test_a_tenant_is_set_up_in_the_admin_until_its_owner_launches(staff, sandbox
     assert f'value="{connection.pk}" selected' in text(staff.get(address))
     values = {
         "connection": connection.pk, "handle": "@Clinica.SP", "day_cap": 50, "hour_cap": 10,
-        "gap_min_s": 0, "gap_max_s": 0, "jitter_percent": 15, "error_percent": 40, "error_window_min": 60,
+        "gap_min_s": 0, "gap_max_s": 0, "jitter_percent": 15,
+        "error_percent": 40, "error_window_min": 60,
     }  # fmt: skip
     assert staff.post(address, values).status_code == 302
     pasted = json.dumps({"gates": {"skip_private": True}})
@@ -404,7 +405,8 @@ def test_an_account_that_makes_no_sense_is_refused_on_its_page(staff, acme, chan
     connection = make_connection(acme, changes.pop("kind", "instagram_graph"))
     values = {
         "connection": connection.pk, "handle": "fresh", "day_cap": 1, "hour_cap": 5,
-        "gap_min_s": 0, "gap_max_s": 0, "jitter_percent": 0, "error_percent": 40, "error_window_min": 60,
+        "gap_min_s": 0, "gap_max_s": 0, "jitter_percent": 0,
+        "error_percent": 40, "error_window_min": 60,
     }  # fmt: skip
     answer = staff.post(reverse("admin:campaigns_sendingaccount_add"), values | changes)
     assert answer.status_code == 200

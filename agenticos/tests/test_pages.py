@@ -390,7 +390,8 @@ def test_a_sending_account_belongs_to_the_tenant_of_its_connection(staff, acme):
     connection = make_connection(acme)
     values = {
         "connection": connection.pk, "handle": "conta1", "day_cap": 50, "hour_cap": 10,
-        "gap_min_s": 60, "gap_max_s": 90, "jitter_percent": 15, "error_percent": 40, "error_window_min": 60,
+        "gap_min_s": 60, "gap_max_s": 90, "jitter_percent": 15,
+        "error_percent": 40, "error_window_min": 60,
     }  # fmt: skip
     assert staff.post(reverse("admin:campaigns_sendingaccount_add"), values).status_code == 302
     with scope.as_tenant(acme):
