@@ -405,4 +405,4 @@ def test_the_number_of_queries_does_not_grow_with_leads_or_versions(acme, alice,
     for number in range(5):
         publish(acme, "More", thresholds={"hot": 80 + number})
     assert numbers() == few
-    assert max(few) <= 20, few
+    assert max(few) <= 24, few  # the movers, with the campaigns that they touch
