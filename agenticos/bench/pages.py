@@ -69,6 +69,7 @@ FACES: Final[dict[str, tuple[str, ...]]] = {
     "campaigns:start": ("{draft}",),
     "campaigns:launch-audience": ("{draft}", "?reason=over_limit", "?reason=in_another_campaign"),
     "campaigns:content": ("{draft}",),
+    "ops:page": ("?tab=claims", "?tab=letters", "?tab=invariants"),
     "audit:list": ("?person=owner", "?action=campaign.paused", "?type=campaigns.message"),
     "leads:list": (
         "?band=HOT", "?view=fresh&band=HOT&messaged=no&suppressed=no", "?sort=newest",
@@ -105,6 +106,7 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
     "integrations:outbox": ("outbox",),
     "integrations:item": ("item",),
     "audit:list": ("trail",),
+    "ops:page": ("ops",),
 }
 # Live parts that a form asks for with what is typed in it; nothing is stored.
 TYPED: Final[dict[str, tuple[str, dict[str, str]]]] = {

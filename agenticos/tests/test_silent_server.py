@@ -50,6 +50,20 @@ def asks(link, how):
             cursor.execute("SELECT 1")
 
 
+def while_frozen(cluster, ask):
+    """Run `ask` in a thread while the server stands still; it must end before it goes on."""
+    thread = threading.Thread(target=ask, daemon=True)
+    frozen = cluster.freeze()
+    try:
+        thread.start()
+        thread.join(PATIENCE_S / 4)
+        stuck = thread.is_alive()
+    finally:
+        cluster.thaw(frozen)
+    thread.join(PATIENCE_S)
+    assert not stuck
+
+
 @pytest.mark.parametrize("how", ["statement", "scope", "end"])
 def test_a_server_that_stands_still_is_waited_for_only_so_long(cluster, link, how):
     raised: list[BaseException] = []
@@ -61,16 +75,7 @@ def test_a_server_that_stands_still_is_waited_for_only_so_long(cluster, link, ho
         except OperationalError as error:
             raised.append(error)
 
-    thread = threading.Thread(target=ask, daemon=True)
-    frozen = cluster.freeze()
-    try:
-        thread.start()
-        thread.join(PATIENCE_S / 4)
-        stuck = thread.is_alive()
-    finally:
-        cluster.thaw(frozen)
-    thread.join(PATIENCE_S)
-    assert not stuck
+    while_frozen(cluster, ask)
     assert outage.caused(raised[0])
     assert outage.is_on()
 
@@ -105,16 +110,7 @@ def test_the_limiter_does_not_wait_for_a_server_that_stands_still(cluster, link,
         except limits.Unavailable as error:
             raised.append(error)
 
-    thread = threading.Thread(target=ask, daemon=True)
-    frozen = cluster.freeze()
-    try:
-        thread.start()
-        thread.join(PATIENCE_S / 4)
-        stuck = thread.is_alive()
-    finally:
-        cluster.thaw(frozen)
-    thread.join(PATIENCE_S)
-    assert not stuck
+    while_frozen(cluster, ask)
     assert raised
     outage.note(answers=True)
     assert database.take([limit], None).allowed
