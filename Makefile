@@ -9,7 +9,7 @@ PY = .venv/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check --quiet --quiet --cache-dir var/pip install
 
 .PHONY: help run worker reset-demo test check lint format bench fuzz chaos-kill e2e \
-  screenshots translations chaos
+  screenshots translations chaos soak
 .DEFAULT_GOAL := help
 
 help:
@@ -17,12 +17,13 @@ help:
 	@echo "make test          the test suite on every engine at hand (ARGS='leads -k import')"
 	@echo "make check         format, lint, types, stairs, templates, migrations, texts, then test"
 	@echo "make format lint   mend the format; look for mistakes"
-	@echo "make bench         figures into var/bench.jsonl (ONLY=dispatch N=20000)"
+	@echo "make bench         figures, three runs each, into README (ONLY=dispatch N=20000: once)"
 	@echo "make worker        the workers alone, beside a web server of your own"
 	@echo "make reset-demo    forget the demo's data; the next 'make run' begins anew"
 	@echo "make fuzz          the API against its own document, at length (N=200)"
 	@echo "make chaos-kill    the long kill test (minutes)"
 	@echo "make chaos         break all of it while it works, and count (N=30 SEED=1 HOSTS=1)"
+	@echo "make soak          half an hour of ordinary work, and what has grown (MINUTES=30)"
 	@echo "make e2e           people at a browser over a demo, with axe (ARGS='--looks quick')"
 	@echo "make screenshots translations   renew docs/screenshots/ and the language files"
 
@@ -79,8 +80,10 @@ check: .venv/dev.stamp
 	@$(PY) -m agenticos.tests.checks
 	@exec $(PY) -m agenticos.tests.run_engines $(ARGS)
 
+# All of them: three runs each, whose medians go into README's table. One: once, unless TIMES=3.
 bench: .venv/dev.stamp
-	@exec $(PY) -m agenticos.bench $(ONLY) $(if $(N),-n $(N)) $(ARGS)
+	@exec $(PY) -m agenticos.bench $(ONLY) $(if $(N),-n $(N)) \
+	  --times $(or $(TIMES),$(if $(ONLY),1,3)) $(ARGS)
 
 fuzz: .venv/dev.stamp
 	@exec $(PY) -m agenticos.tests.fuzzing_api $(or $(N),200) $(ARGS)
@@ -91,6 +94,10 @@ chaos-kill: .venv/dev.stamp
 # Needs PostgreSQL's and Redis' binaries, and starts its own: the machine's servers are left alone.
 chaos: .venv/dev.stamp
 	@exec $(PY) -m agenticos.tests.chaos $(or $(N),30) --seed $(or $(SEED),1) $(if $(HOSTS),--hosts) $(ARGS)
+
+# Half an hour of ordinary work on the same stage, and what has grown.
+soak: .venv/dev.stamp
+	@exec $(PY) -m agenticos.tests.chaos.soak $(or $(MINUTES),30) $(ARGS)
 
 # Chromium is the machine's; as root on Debian it is installed when missing.
 e2e: .venv/dev.stamp

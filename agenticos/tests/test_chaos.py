@@ -14,7 +14,7 @@ import pytest
 
 from agenticos import scope
 from agenticos.tests import factories
-from agenticos.tests.chaos import servers
+from agenticos.tests.chaos import servers, soak
 from agenticos.tests.chaos.storm import HOST_WEIGHTS, WEIGHTS, Storm
 from agenticos.tests.chaos.world import WRONG, World
 from agenticos.tests.environment import ROOT, as_plain_role
@@ -170,3 +170,37 @@ def test_while_postgresql_hangs_pages_say_so_and_afterwards_they_are_back(cluste
     finally:
         web.kill()
         web.wait()
+
+
+# --- The soak -----------------------------------------------------------------------------------
+
+
+def sample(**more):
+    return {
+        "processes": {"web": {"rss_mib": 100.0, "threads": 8, "files": 30}},
+        "connections": 20,
+        "idle_in_transaction": 0,
+        "tables": {"campaigns_message": {"rows": 10, "bytes": 2**20}},
+        "redis_keys": 0,
+        **more,
+    }
+
+
+def test_a_soak_in_which_only_the_work_grows_has_nothing_wrong():
+    late = sample(tables={"campaigns_message": {"rows": 9_000, "bytes": 2**24}})
+    found = soak.verdict([sample()] * 8 + [late] * 2)
+    assert found["grew"] == []
+    assert found["rows_gained"] == {"campaigns_message": 8_990}
+
+
+@pytest.mark.parametrize(
+    ("more", "grew"),
+    [
+        ({"processes": {"web": {"rss_mib": 111.0, "files": 30}}}, ["memory of web"]),
+        ({"processes": {"web": {"rss_mib": 100.0, "files": 33}}}, ["open files of web"]),
+        ({"connections": 23}, ["connections"]),
+        ({"tables": {"django_q_task": {"rows": 201, "bytes": 0}}}, ["rows of django_q_task"]),
+    ],
+)
+def test_a_soak_names_what_grew(more, grew):
+    assert soak.verdict([sample()] * 8 + [sample(**more)] * 2)["grew"] == grew

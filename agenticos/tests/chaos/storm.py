@@ -69,6 +69,7 @@ class Storm:
 
     def __init__(self, *, blows: int, seed: int, with_hosts: bool, only: str = "") -> None:
         self.blows, self.seed, self.only = blows, seed, only
+        self.messages, self.accounts = 60 * blows + 200, 40
         self.chance = random.Random(seed)
         self.folder = Path(tempfile.mkdtemp(prefix="agenticos-chaos-"))
         self.folder.chmod(0o755)  # PostgreSQL's own user must get through
@@ -131,7 +132,7 @@ class Storm:
 
         settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
         call_command("collectstatic", interactive=False, verbosity=0)
-        self.world = World(stage, messages=60 * self.blows + 200, accounts=40)
+        self.world = World(stage, messages=self.messages, accounts=self.accounts)
         cookie, key = self.world.owner()
         self._faults()
         self._start_web()
@@ -389,8 +390,8 @@ class Storm:
             if (process.info["environ"] or {}).get("CHAOS_CLOCK", "").startswith(ours)
             and process.pid != self.web.pid
         ]
-        times = sorted(taken for _, taken in self.recoveries)
-        worst = max(self.recoveries, key=lambda one: one[1])
+        times = sorted(taken for _, taken in self.recoveries) or [0.0]
+        worst = max(self.recoveries, key=lambda one: one[1], default=("", 0.0))
         return {
             "blows": dict(self.done),
             "seed": self.seed,
