@@ -81,9 +81,15 @@ check: .venv/dev.stamp
 	@exec $(PY) -m agenticos.tests.run_engines $(ARGS)
 
 # All of them: three runs each, whose medians go into README's table. One: once, unless TIMES=3.
-bench: .venv/dev.stamp
-	@exec $(PY) -m agenticos.bench $(ONLY) $(if $(N),-n $(N)) \
-	  --times $(or $(TIMES),$(if $(ONLY),1,3)) $(ARGS)
+bench: .venv/dev.stamp $(if $(PEERS),var/peers/stamp)
+	@exec $(PY) -m agenticos.bench $(or $(ONLY),$(if $(PEERS),peers)) $(if $(N),-n $(N)) \
+	  --times $(or $(TIMES),$(if $(ONLY)$(PEERS),1,3)) $(ARGS)
+
+# Celery and FastAPI are no part of the project: an environment of their own.
+var/peers/stamp: agenticos/bench/peers/requirements.txt .venv/dev.stamp
+	@$(PY) -m venv --clear var/peers
+	@var/peers/bin/python -m pip --disable-pip-version-check --quiet --cache-dir var/pip install -r $<
+	@touch $@
 
 fuzz: .venv/dev.stamp
 	@exec $(PY) -m agenticos.tests.fuzzing_api $(or $(N),200) $(ARGS)

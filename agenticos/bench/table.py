@@ -93,7 +93,7 @@ def rendered(figures: list[Figure]) -> str:
         "|---|---|---|---|---|---|",
     ]
     figures = sorted(figures, key=lambda one: (one["name"], one["engine"]))
-    for one in figures:
+    for one in (figure for figure in figures if figure["name"] != "peers"):
         target = TARGETS.get(one["name"]) if one["engine"] == "postgresql" else None
         engine = "" if one["engine"] == "postgresql" else f" ({one['engine']})"
         lines.append(
@@ -102,9 +102,28 @@ def rendered(figures: list[Figure]) -> str:
             f"| {target.words if target else ''} "
             f"| {('✓' if target.met(one) else '**missed**') if target else ''} |"
         )
+    lines += [line for one in figures if one["name"] == "peers" for line in side_by_side(one)]
     runs = sorted({(one["at"][:10], one["machine"], _versions(one)) for one in figures})
     lines += ["", *(f"{date}, {where}; {versions}.  " for date, where, versions in runs)]
     return "\n".join(lines) + "\n"
+
+
+def side_by_side(figure: Figure) -> list[str]:
+    """The peers under the same kills."""
+    return [
+        "",
+        f"`make bench PEERS=1`, n = {number(figure['n'])}: messages a second undisturbed; then, with "
+        f"every worker process killed {figure['kills']} times, people who were written to twice and "
+        "people who were never written to.",
+        "",
+        "| | messages/s | doubled | lost | unknown, shown to a person |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {case['peer']} | {number(case['messages_s'])} | {case['doubled']} | {case['lost']} "
+            f"| {case['unknown']} |"
+            for case in figure["cases"]
+        ),
+    ]
 
 
 def number(value: float) -> str:

@@ -58,3 +58,10 @@ def test_readme_has_the_place_and_every_target_is_of_a_benchmark():
 )
 def test_figures_are_for_people(value, shown):
     assert table.number(value) == shown
+
+
+def test_peers_stand_side_by_side():
+    case = {"peer": "A queue", "messages_s": 200.0, "doubled": 3, "lost": 1, "unknown": 0}
+    shown = table.rendered([figure(name="peers", kills=5, cases=[case])])
+    assert "| A queue | 200 | 3 | 1 | 0 |" in shown
+    assert "| `peers`" not in shown
