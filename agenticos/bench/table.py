@@ -112,9 +112,8 @@ def side_by_side(figure: Figure) -> list[str]:
     """The peers under the same kills."""
     return [
         "",
-        f"`make bench PEERS=1`, n = {number(figure['n'])}: messages a second undisturbed; then, with "
-        f"every worker process killed {figure['kills']} times, people who were written to twice and "
-        "people who were never written to.",
+        f"`make bench PEERS=1`, n = {number(figure['n'])}: messages a second undisturbed; then, "
+        f"with all workers killed {figure['kills']} times, people written to twice and never.",
         "",
         "| | messages/s | doubled | lost | unknown, shown to a person |",
         "|---|---|---|---|---|",
