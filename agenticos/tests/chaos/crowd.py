@@ -15,7 +15,8 @@ NOBODY: Final = 0  # nobody listens: the process was killed, or starts
 STUCK: Final = -1  # no answer at all: the one thing that must not be
 PATIENCE_S: Final = 30.0
 PEOPLE: Final = 10  # more than the web server has threads
-EVERY_S: Final = 1.5  # a person opens a page so often; monitors ask thrice as often
+EVERY_S: Final = 4.0  # a person opens a page so often, some more, some less
+MONITOR_S: Final = 0.5
 START: Final = "/api/campaign/start"
 
 
@@ -59,14 +60,15 @@ class Crowd:
     def _person(self, place: int) -> None:
         with self._client() as client:
             client.cookies.set("sessionid", self.cookie)
-            while not self._over.wait(EVERY_S * (0.5 + place / PEOPLE)):
+            pause = EVERY_S * (0.5 + place / PEOPLE)
+            while not self._over.wait(pause):
                 path = self.pages[place % len(self.pages)]
                 place += 1
                 self._note(path, *_timed(lambda path=path: client.get(path)))  # type: ignore[misc]
 
     def _monitor(self) -> None:
         with self._client() as client:
-            while not self._over.wait(EVERY_S / 3):
+            while not self._over.wait(MONITOR_S):
                 status, seconds = _timed(lambda: client.get("/healthz"))
                 with self._lock:
                     self._seen.alive[status] += 1

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from agenticos.tests.chaos.storm import PROCESSES, Storm
 from agenticos.tests.chaos.world import WRONG, steadily
+from campaigns.tests.killing import victims_of
 
 SAMPLE_S: Final = 10.0
 WORK_S: Final = 30.0  # a file and a draft come so often
@@ -34,6 +35,8 @@ GROWING: Final = (
     "tenants_notification", "tenants_idempotency", "tenants_usage",
 )  # fmt: skip
 ROWS: Final = 200  # what any other table may gain
+# In the order in which django-q starts them.
+ROLES: Final = (*(f"worker {number + 1}" for number in range(PROCESSES)), "monitor", "pusher")
 _AWAY: Final[dict[str, Any]] = {"connections": 0, "idle_in_transaction": 0, "tables": {}}
 
 
@@ -45,6 +48,7 @@ class Soak(Storm):
         self.seconds = 60 * minutes
         self.messages = int(self.seconds * RATE)
         self.accounts = ACCOUNTS
+        self.roles: dict[str, dict[int, str]] = {}
         self.samples: list[dict[str, Any]] = []
         self.found: dict[str, Any] = {}
 
@@ -69,24 +73,30 @@ class Soak(Storm):
         }
 
     def _processes(self) -> dict[str, dict[str, float]]:
-        """By role and number: a worker that was recycled is still the same place."""
+        """What each process has, by its place."""
         import psutil
 
-        from campaigns.tests.killing import victims_of
-
-        named = {"web": psutil.Process(self.web.pid)}
+        found = {"web": psutil.Process(self.web.pid)}
         for place, supervisor in self.supervisors.items():
-            for role, found in victims_of(supervisor.pid, PROCESSES).items():
-                if role in ("busy worker", "idle worker"):
-                    continue  # busy or idle is of the moment: they are numbered below
-                named |= {f"{place.name} {role}": one for one in found}
-            sentinel = named.get(f"{place.name} sentinel")
-            family = sorted(sentinel.children(), key=lambda p: p.pid) if sentinel else []
-            named |= {
-                f"{place.name} worker {number}": one
-                for number, one in enumerate(family[:PROCESSES], start=1)
-            }
-        return {name: measured for name, one in named.items() if (measured := _measured(one))}
+            parts = victims_of(supervisor.pid, PROCESSES)
+            for role in ("supervisor", "cluster", "sentinel"):
+                found |= {f"{place.name} {role}": one for one in parts.get(role, ())}
+            for sentinel in parts.get("sentinel", ()):
+                family = sorted(sentinel.children(), key=lambda one: (one.create_time(), one.pid))
+                for one in family:
+                    found[f"{place.name} {self._role(place.name, one.pid, family)}"] = one
+        return {name: measured for name, one in found.items() if (measured := _measured(one))}
+
+    def _role(self, place: str, pid: int, family: list[Any]) -> str:
+        """A worker that is recycled leaves its place to the next; monitor and pusher stay."""
+        roles = self.roles.setdefault(place, {})
+        living = {one.pid for one in family}
+        for gone in [known for known in roles if known not in living]:
+            del roles[gone]
+        if pid not in roles:
+            free = [role for role in ROLES if role not in roles.values()]
+            roles[pid] = free[0] if free else "another"
+        return roles[pid]
 
     def _redis_keys(self) -> int:
         import redis
