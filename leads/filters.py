@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _, gettext_lazy
 
 from agenticos.sql import distinct_values
 from leads.models import Band, Lead, LeadTag
-from leads.segments import Rule, read_rules, source_label
+from leads.segments import Rule, holds, read_rules, source_label
 from tenants.models import Tenant
 
 # A LeadQuerySet that scored_under() has annotated; the type checker cannot see such columns.
@@ -76,6 +76,8 @@ class LeadFilter(forms.Form):
         self.tenant = tenant
         self.now = now or timezone.now()
         self.is_valid()
+        self.few: list[int] | None = None
+        self.often = False
         self.match = "any" if data.get("match") == "any" else "all"
         many = data.getlist if hasattr(data, "getlist") else lambda name: []
         self.rules, self.problems = read_rules(
@@ -96,6 +98,18 @@ class LeadFilter(forms.Form):
         """Whether anything is filtered at all: an empty list then says so."""
         return any(self.cleaned_data.values()) or bool(self.rules)
 
+    @property
+    def reads_texts(self) -> bool:
+        """Whether every lead's texts are read for it; then it is worth to ask once: see `found`."""
+        return bool(self.cleaned_data.get("q")) or any(rule.reads_texts for rule in self.rules)
+
+    def found(self, keys: Sequence[int], *, all_of_them: bool) -> None:
+        """Remember what was found, so that the next question need not read the texts again.
+
+        `keys` are of leads that `narrow` left: all of them, or so many that there are a lot.
+        """
+        self.few, self.often = (list(keys), False) if all_of_them else (None, True)
+
     def pairs(self) -> list[tuple[str, str]]:
         """The filter as parameters of an address, always in the same order and nothing empty."""
         found = [
@@ -113,9 +127,15 @@ class LeadFilter(forms.Form):
 
     def narrow(self, leads: Scored) -> Scored:
         """Narrow by everything but the band: what the counts of the band chips are taken over."""
+        if self.few is not None:
+            return leads.filter(pk__in=self.few)
         data = self.cleaned_data
         if words := data.get("q"):
-            leads = leads.filter(Q(handle__icontains=words.lstrip("@")) | Q(name__icontains=words))
+            handle = words.lstrip("@").lower()  # as handles are kept
+            leads = leads.filter(
+                holds("handle", handle, often=self.often, as_is=True)
+                | holds("name", words, often=self.often)
+            )
         if tag := data.get("tag"):
             leads = leads.filter(tags__name=tag)
         if source := data.get("source"):
@@ -135,7 +155,10 @@ class LeadFilter(forms.Form):
         return leads.filter(self._typed()) if self.rules else leads
 
     def _typed(self) -> Q:
-        conditions = [rule.condition(zone=self.tenant.zone, now=self.now) for rule in self.rules]
+        conditions = [
+            rule.condition(zone=self.tenant.zone, now=self.now, often=self.often)
+            for rule in self.rules
+        ]
         return reduce(or_ if self.match == "any" else and_, conditions)
 
     def without(self, rule: Rule) -> list[tuple[str, str]]:

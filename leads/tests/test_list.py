@@ -132,6 +132,40 @@ def test_a_bio_is_searched_without_its_accents(acme, found, value, handles):
     assert sorted(found(where(("bio", "contains", value)))) == handles
 
 
+@pytest.mark.parametrize("few", [500, 1])
+@pytest.mark.parametrize(
+    "query", ["q=AN", where(("bio", "contains", "clínica")), where(("city", "contains", "AN"))]
+)
+def test_a_search_finds_the_same_whether_it_finds_few_or_many(
+    acme, alice, browser, monkeypatch, query, few
+):
+    """Few are asked for by their ids afterwards; for many the condition is put in another way."""
+    monkeypatch.setattr("leads.views.listing.FEW", few)
+    people = [("Ana", "Clínica A"), ("Anja", "clinica B"), ("Joana", "CLÍNICA C"), ("Rui", "Loja")]
+    for name, bio in people:
+        make_lead(acme, f"{name.lower()}.lead", name=name, bio=bio, city=name)
+    with scope.as_tenant(acme):
+        actions.ensure_icp(acme, now=timezone.now())
+        actions.score_leads(list(Lead.objects.values_list("pk", flat=True)))
+    context = browser(alice).get(f"{url('list', acme)}?{query}").context
+    assert sorted(row.lead.name for row in context["rows"]) == ["Ana", "Anja", "Joana"]
+    assert (context["total"].shown, context["total"].is_more) == (3, False)
+
+
+def test_a_search_that_finds_very_many_says_at_least_how_many(acme, alice, browser, monkeypatch):
+    monkeypatch.setattr("leads.views.listing.FEW", 1)
+    monkeypatch.setattr("leads.views.listing.SEARCH_LIMIT", 3)
+    for number in range(5):
+        make_lead(acme, f"ana{number}", score=90)
+    context = browser(alice).get(url("list", acme), {"q": "ana"}).context
+    assert len(context["rows"]) == 5
+    assert [(chip.value, chip.shown, chip.is_more) for chip in context["chips"]][:2] == [
+        ("HOT", 3, True),
+        ("WARM", 0, True),
+    ]
+    assert (context["total"].shown, context["total"].is_more) == (3, True)
+
+
 def test_conditions_hold_together_or_one_of_them_does(three, found):
     rules = [("city", "is", "Recife"), ("followers", "between", "", "60")]
     assert found(where(*rules)) == []

@@ -39,6 +39,10 @@ from tenants.roles import can
 COUNT_LIMIT = 10_000
 # No count of one band goes further than this, where a filter leaves more than COUNT_LIMIT leads.
 DENSE_LIMIT = 1_000
+# A search in texts is not followed further than this.
+SEARCH_LIMIT = 5_000
+# So many that a search found are asked for by their ids afterwards.
+FEW = 500
 # Views that everybody has: name, and the canonical query of each.
 READY_VIEWS: dict[str, tuple[Promise, str]] = {
     "": (gettext_lazy("All leads"), ""),
@@ -111,6 +115,7 @@ def lead_list(request: TenantRequest) -> HttpResponse:
     found = LeadFilter(request.GET, tenant=tenant)
     layout = Layout.read(request.GET)
     sort = SORTS[layout.sort]
+    chips = _chips(found, sort, icp) if icp else []  # first: a search is remembered
     leads = in_view(found, sort, icp)
     if "owner" in layout.columns:
         leads = leads.select_related("owner__user")
@@ -119,7 +124,6 @@ def lead_list(request: TenantRequest) -> HttpResponse:
     cursors = {name: request.GET.get(name, "") for name in ("after", "before")}
     order = order_of(found, sort, icp)
     page = paging.page(leads, order, after=cursors["after"], before=cursors["before"])
-    chips = _chips(found, sort, icp) if icp else []
     found.offer(
         list(tenant.campaigns.order_by("-pk").values_list("pk", "name")[:200]), _owners(request)
     )
@@ -211,11 +215,26 @@ def _chooser(layout: Layout) -> list[tuple[str, Any, bool]]:
 
 def _chips(found: LeadFilter, sort: Sort, icp: Icp) -> list[Chip]:
     """The bands with their counts; "not scored" only where there are such leads."""
-    counts, limit = _tallies(found, sort, icp)
-    chips = [Chip(value, str(label), counts[value], limit) for value, label in Band.choices]
+    counts, limit = _searched(found, sort, icp) if found.reads_texts else _tallies(found, sort, icp)
+    values = [(value, str(label)) for value, label in Band.choices]
     if counts[NO_BAND]:
-        chips.append(Chip(NO_BAND, _("Not scored"), counts[NO_BAND], limit))
-    return chips
+        values.append((NO_BAND, _("Not scored")))
+    if limit:
+        return [Chip(value, label, counts[value], limit) for value, label in values]
+    return [Chip(value, label, counts[value] + 1, counts[value]) for value, label in values]
+
+
+def _searched(found: LeadFilter, sort: Sort, icp: Icp) -> tuple[Counter[str], int]:
+    """How many leads of each band a search finds, for which it reads every lead's texts once.
+
+    Where it finds more than SEARCH_LIMIT, the counts are what was met up to there and the limit
+    is 0: each band has at least so many.
+    """
+    leads = narrowed(found, sort, icp).order_by()
+    some = list(leads.values_list("pk", "band")[: SEARCH_LIMIT + 1])
+    found.found([pk for pk, _band in some], all_of_them=len(some) <= FEW)
+    counted = Counter(band or NO_BAND for _pk, band in some[:SEARCH_LIMIT])
+    return counted, SEARCH_LIMIT if len(some) <= SEARCH_LIMIT else 0
 
 
 def _tallies(found: LeadFilter, sort: Sort, icp: Icp) -> tuple[Counter[str], int]:
