@@ -17,6 +17,7 @@ from typing import Final
 from campaigns import pacing
 from campaigns.codes import Code
 from campaigns.gates import ALLOW, AccountFacts, CampaignFacts, DayCap, Facts, gate
+from campaigns.rhythm import Rhythm
 
 # Nobody plans further: beyond it a plan has no finish.
 HORIZON: Final = timedelta(days=366)
@@ -119,7 +120,7 @@ class Plan:
 
 
 @dataclass(slots=True)
-class _Team:
+class Team:
     """Senders that stand alike, and so go on alike: what each has used of its day and its hour."""
 
     places: tuple[int, ...]
@@ -130,17 +131,29 @@ class _Team:
     hour_ends: datetime
     turn: int = 0  # whose turn it is among the campaigns that share it; 0 is ours
 
-    def arrive(self, now: datetime) -> None:
-        """Be at `now`: a new day and a new hour begin with nothing used."""
-        facts = self.facts
+    def at(self, now: datetime) -> tuple[datetime, datetime, AccountFacts]:
+        """The ends of day and hour, and how it stands: new ones begin with nothing used."""
+        facts, day_ends, hour_ends = self.facts, self.day_ends, self.hour_ends
         used_day, used_hour, free_at = facts.used_day, facts.used_hour, facts.free_at
-        if now >= self.day_ends:
-            used_day, self.day_ends = 0, pacing.next_day(now, facts.zone)
-        if now >= self.hour_ends:
-            used_hour, self.hour_ends = 0, pacing.next_hour(now, facts.zone)
+        if now >= day_ends:
+            used_day, day_ends = 0, pacing.next_day(now, facts.zone)
+        if now >= hour_ends:
+            used_hour, hour_ends = 0, pacing.next_hour(now, facts.zone)
         if free_at and free_at <= now:
             free_at = None
-        self.facts = _standing(facts, free_at, used_day, used_hour)
+        return day_ends, hour_ends, _standing(facts, free_at, used_day, used_hour)
+
+    def arrive(self, now: datetime) -> None:
+        """Be at `now`."""
+        self.day_ends, self.hour_ends, self.facts = self.at(now)
+
+    def put_forward(self, by: timedelta) -> None:
+        """Be as much later, and otherwise as now."""
+        facts = self.facts
+        free_at = facts.free_at and facts.free_at + by
+        self.facts = _standing(facts, free_at, facts.used_day, facts.used_hour)
+        self.day_ends += by
+        self.hour_ends += by
 
     def send(self, count: int, last: datetime) -> datetime:
         """Note that `count` of each left, the last one then; when to ask again."""
@@ -171,7 +184,7 @@ def _standing(
     )
 
 
-class _Planner:
+class Planner:
     """One pass: teams in the order in which they are to be looked at."""
 
     def __init__(self, inputs: Inputs) -> None:
@@ -186,12 +199,12 @@ class _Planner:
         self.day_ends: datetime | None = None  # of the day that is counted, in the tenant's zone
         self.campaign = inputs.campaign  # as it stands by now: its day's caps and their use
         self._order = 0
-        self._queue: list[tuple[datetime, int, _Team]] = []
+        self.queue: list[tuple[datetime, int, Team]] = []
         now = inputs.now
         for place, sender in enumerate(inputs.senders):
             facts = sender.facts
             if facts.pace.day_cap and facts.pace.hour_cap:
-                team = _Team(
+                team = Team(
                     places=(place,),
                     facts=facts,
                     rivals=tuple(
@@ -205,18 +218,32 @@ class _Planner:
 
     @property
     def next_at(self) -> datetime | None:
-        return self._queue[0][0] if self._queue else None
+        return self.queue[0][0] if self.queue else None
 
-    def put(self, moment: datetime, team: _Team) -> None:
+    @property
+    def new_day(self) -> bool:
+        """Whether the next one that is looked at begins a day, and not the first one."""
+        return bool(self.day_ends and self.queue and self.queue[0][0] >= self.day_ends)
+
+    def put_forward(self, by: timedelta) -> None:
+        """Be as much later, and otherwise as now; the order in the queue stays."""
+        for _moment, _order, team in self.queue:
+            team.put_forward(by)
+        self.queue = [(moment + by, order, team) for moment, order, team in self.queue]
+        self.day += by
+        if self.day_ends:
+            self.day_ends += by
+
+    def put(self, moment: datetime, team: Team) -> None:
         self._order += 1
-        heapq.heappush(self._queue, (moment, self._order, team))
+        heapq.heappush(self.queue, (moment, self._order, team))
 
     def step(self) -> datetime:
         """Let all whose time has come go on; what time that is."""
-        now = self._queue[0][0]
-        teams: dict[tuple[object, ...], _Team] = {}
-        while self._queue and self._queue[0][0] == now:
-            team = heapq.heappop(self._queue)[2]
+        now = self.queue[0][0]
+        teams: dict[tuple[object, ...], Team] = {}
+        while self.queue and self.queue[0][0] == now:
+            team = heapq.heappop(self.queue)[2]
             team.arrive(now)
             if other := teams.get(team.key):
                 other.places += team.places
@@ -227,7 +254,7 @@ class _Planner:
                 self.put(again, team)
         return now
 
-    def _go(self, team: _Team, now: datetime) -> datetime | None:
+    def _go(self, team: Team, now: datetime) -> datetime | None:
         """Ask the gates and send what they allow; when to ask again, None when never."""
         if self.day_ends is None or now >= self.day_ends:
             self._begin_day(now)
@@ -262,7 +289,7 @@ class _Planner:
         self.day = now.astimezone(campaign.zone).date()
         self.day_ends = pacing.next_day(now, campaign.zone)
 
-    def _within_caps(self, team: _Team, now: datetime, count: int) -> int:
+    def _within_caps(self, team: Team, now: datetime, count: int) -> int:
         """How many of `count` of each sender the day's caps still allow, at least one.
 
         Where not even one of each is left, the senders that get none part from the team.
@@ -305,7 +332,7 @@ class _Planner:
             campaign_day=own and replace(own, used=own.used + ours),
         )
 
-    def _take(self, team: _Team, now: datetime, count: int) -> None:
+    def _take(self, team: Team, now: datetime, count: int) -> None:
         """Of each sender's next `count` turns, ours: the campaigns that share it take turns."""
         sharing = [number for number in team.rivals if self.left[number] > 0]
         takers = 1 + len(sharing)
@@ -323,12 +350,15 @@ class _Planner:
 
 def plan(inputs: Inputs) -> Plan:
     """Let every sender go from gate to gate until the messages are spent."""
-    planner = _Planner(inputs)
+    planner = Planner(inputs)
     finish: datetime | None = None
     tail: _Tail | None = None
     stop = inputs.now + HORIZON
+    rhythm = Rhythm(planner, stop)
     while (moment := planner.next_at) and moment <= (finish or stop):
-        planner.step()
+        if finish is None:
+            rhythm.skip()
+        moment = planner.step()
         if planner.planned >= inputs.messages:
             tail = tail or _Tail.of(planner, moment)
             finish = tail.moment_of(inputs.messages, planner.runs)
@@ -349,7 +379,7 @@ class _Tail:
     over: int  # so many runs
 
     @classmethod
-    def of(cls, planner: _Planner, since: datetime) -> _Tail:
+    def of(cls, planner: Planner, since: datetime) -> _Tail:
         planner.runs.sort(key=lambda run: run.end)
         over = [run.total for run in planner.runs if run.end < since]
         return cls(since, sum(over), len(over))

@@ -157,7 +157,7 @@ class Reach:
         }
 
     def _summary_of_filter(self) -> AudienceSummary:
-        counted = self._fates().order_by().values_list("fate", "band").annotate(Count("pk"))
+        counted = self._fates().order_by().values_list("fate", "band").annotate(n=Count("*"))
         fates: Counter[str] = Counter()
         writable: Counter[str] = Counter()
         for fate, band, count in counted:

@@ -247,6 +247,12 @@ class LeadScore(TenantOwned):
             models.Index(
                 fields=["tenant", "version", "band", "-total", "lead"], name="lead_score_band"
             ),
+            # What an audience is counted by. A score's breakdown makes its row wide; this is not.
+            models.Index(
+                fields=["tenant", "version", "lead"],
+                include=["total", "band", "eligible"],
+                name="lead_score_counted",
+            ),
         ]
 
     def __str__(self) -> str:
