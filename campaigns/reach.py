@@ -1,7 +1,7 @@
 """Whom a start would write to, and who is left out for which reason: numbers, and who they are.
 
-A number and the list behind it come from one condition (`_fate`), which is the audience's own:
-`test_launch.py` holds both against the rows that a start makes.
+A number and the list behind it come from one condition (`_conditions`), which is the audience's
+own: `test_launch.py` holds both against the rows that a start makes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from django.db.models import Case, Count, Exists, OuterRef, Q, QuerySet, Value, When
@@ -24,7 +26,7 @@ from leads.models import Band, Icp, IcpVersion, Lead, LeadScore, Suppression
 from leads.names import first_name
 from leads.suppression import digest_for
 
-# Scores that `_fates` has annotated; the type checker cannot see such columns.
+# Scores that `_tally` has annotated; the type checker cannot see such columns.
 Fated = Any
 OPEN = (Message.State.QUEUED, Message.State.CLAIMED)
 BEYOND = "over_limit"
@@ -107,7 +109,7 @@ class Reach:
 
     def elsewhere(self) -> int:
         """How many of the total also wait in another campaign: whoever writes first, writes."""
-        return self.scores(reason=ELSEWHERE).count() if self.version and self._others_wait() else 0
+        return self.scores(reason=ELSEWHERE).count() if self.others_wait() else 0
 
     def scores(self, *, reason: str = "", band: str = "", lacks: str = "") -> QuerySet[LeadScore]:
         """The scores of the leads behind a number: best first, to be paged by (-total, lead)."""
@@ -130,12 +132,33 @@ class Reach:
 
     # --- A filter: its leads' scores, each with one fate --------------------------------------
 
-    def _fates(self) -> Fated:
-        """The scores of the chosen bands and list, with `fate`: a code, or "" for writable."""
+    def _counted(self) -> tuple[Counter[str], Counter[str]]:
+        """How many of the chosen have which fate, and how many of each band are writable.
+
+        In two questions: what the score alone says is counted out of an index, and leads are read
+        only for what they themselves say.
+        """
         assert self.version is not None  # noqa: S101 - asked before
-        whens = [When(met, then=Value(code)) for code, met in self._conditions().items()]
+        conditions = self._conditions()
+        of_lead = [conditions.pop(Code.SUPPRESSED), conditions.pop(Code.CONTACT_POLICY_GAP)]
+        fates, bands = Counter[str](), Counter[str]()
+        for fate, band, count in self._tally(conditions):
+            fates[fate] += count
+            if not fate:
+                bands[band] += count
+        held = dict(zip((Code.SUPPRESSED, Code.CONTACT_POLICY_GAP), of_lead, strict=True))
+        for fate, band, count in self._tally(held, among=reduce(or_, of_lead)):
+            fates[fate] += count
+            bands[band] -= count
+        return fates, +bands
+
+    def _tally(self, conditions: dict[Code, Q], *, among: Q | None = None) -> Fated:
+        """(fate, band, how many) of the chosen bands and list; the fate "" for none of them."""
         chosen = audience.chosen(self.campaign, self.version)
-        return chosen.annotate(fate=Case(*whens, default=Value("")))
+        whens = [When(met, then=Value(code)) for code, met in conditions.items()]
+        fate = Case(*whens, default=Value(""))
+        counted = chosen.filter(among or Q()).annotate(fate=fate).order_by()
+        return counted.values_list("fate", "band").annotate(n=Count("*"))
 
     def _conditions(self) -> dict[Code, Q]:
         """Why a chosen lead gets no message; each excludes the others, the first words first.
@@ -157,14 +180,7 @@ class Reach:
         }
 
     def _summary_of_filter(self) -> AudienceSummary:
-        counted = self._fates().order_by().values_list("fate", "band").annotate(n=Count("*"))
-        fates: Counter[str] = Counter()
-        writable: Counter[str] = Counter()
-        for fate, band, count in counted:
-            if fate:
-                fates[fate] += count
-            else:
-                writable[band] += count
+        fates, writable = self._counted()
         # The best come first, and a band is a range of scores: so the limit cuts from below.
         room, bands = self.campaign.limit, Counter[str]()
         for band in Band:
@@ -223,7 +239,13 @@ class Reach:
         A bound in the order, so that an index serves what is asked of the rows before it.
         """
         if self._edge is None:
-            limit = self.campaign.limit
+            version, limit = self.version, self.campaign.limit
+            assert version is not None  # noqa: S101 - asked before
+            # Out of an index alone; where so few match at all, no lead need be read for it.
+            matching = audience.matching(self.campaign, version).order_by()
+            if matching[: limit + 1].count() <= limit:
+                self._edge = []
+                return None
             rows = self._writable().values_list("total", "lead_id")
             self._edge = list(rows[max(limit - 1, 0) : limit])
         return self._edge[0] if self._edge else None
@@ -295,10 +317,12 @@ class Reach:
 
     # --- Others -----------------------------------------------------------------------------------
 
-    def _others_wait(self) -> bool:
+    def others_wait(self) -> bool:
         """Whether any other campaign has open rows: a quick look before a long one."""
         counts = CampaignCounts.objects.exclude(campaign=self.campaign.pk)
-        return counts.filter(Q(queued__gt=0) | Q(claimed__gt=0)).exists()
+        return (
+            self.version is not None and counts.filter(Q(queued__gt=0) | Q(claimed__gt=0)).exists()
+        )
 
     def _elsewhere(self, scores: QuerySet[LeadScore]) -> QuerySet[LeadScore]:
         """Those whose lead also waits in another campaign."""

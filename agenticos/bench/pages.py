@@ -96,6 +96,7 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
     "campaigns:audience": ("panel", "rows"),
     "campaigns:accounts": ("panel",),
     "campaigns:activity": ("events",),
+    "campaigns:launch-audience": ("elsewhere",),
     "leads:list": ("leads",),
     "leads:detail": ("timeline",),
     "leads:job": ("job",),

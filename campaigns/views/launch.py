@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.http import HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _, gettext_lazy
@@ -125,7 +125,8 @@ def _launch(
         "left_out": _figures(people, summary.left_out),
         "no_match": _figures(people, summary.no_match),
         "beyond": _figures(people, {reach.BEYOND: summary.beyond}),
-        "elsewhere": _figures(people, {reach.ELSEWHERE: who.elsewhere()}),
+        # How many is counted while the dialog is being read: over all leads, it takes longest.
+        "others_wait": WORDS[reach.ELSEWHERE] if who.others_wait() else "",
         "lacking": sorted(summary.lacking.items()),
         "previews": diagnosis.previews(campaign) if may_read and _has_rows(summary) else [],
         "may_read": may_read,
@@ -172,6 +173,10 @@ def launch_audience(request: TenantRequest, pk: int) -> HttpResponse:
     if band not in Band.values:
         band = ""
     asked = Reach.of(campaign, timezone.now())
+    if request.htmx.target == "elsewhere":
+        people = reverse("campaigns:launch-audience", args=[request.tenant.slug, campaign.pk])
+        figures = _figures(people, {reach.ELSEWHERE: asked.elsewhere()})
+        return render(request, "campaigns/_elsewhere.html", {"figures": figures})
     page = paging.page(
         asked.scores(reason=reason, band=band, lacks=lacks),
         ("-total", "lead_id"),
