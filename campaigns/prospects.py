@@ -8,38 +8,60 @@ from django.utils import timezone
 
 from campaigns import audience
 from campaigns.models import Campaign
-from leads.models import Icp, Lead
+from leads.models import Band, Icp, IcpVersion, Lead
 
 SAMPLE = 500
 
 
 def leads_of(campaign: Campaign, count: int = SAMPLE) -> list[Lead]:
-    """The first people of a campaign's audience, best first; frozen once it has started.
+    """People of a campaign's audience: the best of each band; the first once it has started.
 
     Those who lack what the text needs are among them: that is what a preview is for.
     """
     if campaign.started_at:
         rows = campaign.messages.filter(step_number=1).order_by("position", "pk")
-        return _leads(rows.values_list("lead_id", flat=True)[:count])
+        return _leads(rows.values_list("lead_id", flat=True)[:count], _live())
     if campaign.audience.get("kind") == "handles":
         wanted = audience.handles(campaign)[:count]
-        found = {lead.handle: lead for lead in Lead.objects.filter(handle__in=wanted)}
+        leads = Lead.objects.scored_under(_live()).filter(handle__in=wanted)
+        found = {lead.handle: lead for lead in leads}
         return [found[handle] for handle in wanted if handle in found]
     icp = Icp.objects.select_related("live").first()
-    if icp is None:
-        return []
-    matching = audience.matching(campaign, icp.live)
+    return _leads(_of_each_band(campaign, icp.live, count), icp.live_id) if icp else []
+
+
+def _of_each_band(campaign: Campaign, version: IcpVersion, count: int) -> list[int]:
+    """The best leads of each band of an audience, as far as the limit surely reaches."""
+    matching = audience.matching(campaign, version)
     scores = audience.writable(matching, campaign.tenant, timezone.now())
-    return _leads(scores.values_list("lead_id", flat=True)[: min(count, campaign.limit)])
+    scores = scores.values_list("lead_id", flat=True)
+    room = campaign.limit
+    if room <= count:
+        return list(scores[:room])
+    found: list[int] = []
+    bands = (Band.HOT, Band.WARM, Band.COLD)
+    for band in bands:
+        found += scores.filter(band=band)[: min(room, count // len(bands))]
+        # At most so many come before the next band. Out of an index: no lead is read for it.
+        room -= matching.filter(band=band).order_by()[:room].count()
+        if room <= 0:
+            break
+    return found
 
 
 def newest(count: int = SAMPLE) -> list[Lead]:
     """The newest leads of the scope's tenant that may be written to."""
-    return list(Lead.objects.filter(suppressed_at=None).order_by("-pk")[:count])
+    leads = Lead.objects.scored_under(_live()).filter(suppressed_at=None)
+    return list(leads.order_by("-pk")[:count])
 
 
-def _leads(ids: Iterable[int]) -> list[Lead]:
-    """The leads with these ids, in their order."""
+def _live() -> int:
+    icp = Icp.objects.first()
+    return icp.live_id if icp else 0
+
+
+def _leads(ids: Iterable[int], version_id: int) -> list[Lead]:
+    """The leads with these ids, in their order, with their bands."""
     wanted = list(ids)
-    found = Lead.objects.in_bulk(wanted)
+    found = Lead.objects.scored_under(version_id).in_bulk(wanted)
     return [found[pk] for pk in wanted if pk in found]

@@ -154,7 +154,9 @@ class Reach:
 
     def _tally(self, conditions: dict[Code, Q], *, among: Q | None = None) -> Fated:
         """(fate, band, how many) of the chosen bands and list; the fate "" for none of them."""
-        chosen = audience.chosen(self.campaign, self.version)
+        version = self.version
+        assert version is not None  # noqa: S101 - asked before
+        chosen = audience.chosen(self.campaign, version)
         whens = [When(met, then=Value(code)) for code, met in conditions.items()]
         fate = Case(*whens, default=Value(""))
         counted = chosen.filter(among or Q()).annotate(fate=fate).order_by()

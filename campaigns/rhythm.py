@@ -93,9 +93,9 @@ class Rhythm:
         if not each or left <= each:
             return 0
         times = min((left - 1) // each, (self.stop - moment) // self.period)
-        for before, theirs in zip(then.left, now.left, strict=True):
-            if theirs > 0 and before > theirs:
-                times = min(times, (theirs - 1) // (before - theirs) - 1)
+        for had, has in zip(then.left, now.left, strict=True):
+            if has > 0 and had > has:
+                times = min(times, (has - 1) // (had - has) - 1)
         # As far as anything is waited for already, the clocks must not change either. A change
         # stays for weeks, so a day shows it.
         ends = max(max(when, team.day_ends, team.hour_ends) for when, _, team in self.planner.queue)

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from campaigns import rendering
 from campaigns.facts import values_of
-from leads.models import Lead
+from leads.models import Band, Lead
 
 SHOWN: Final = 20
 # Longer names are worth a look: nobody wants a message that is mostly a name.
@@ -39,6 +39,15 @@ class Sample:
     marks: tuple[str, ...]
 
     @property
+    def band(self) -> str:
+        """The lead's band, where it was asked for with its score."""
+        return getattr(self.lead, "band", None) or ""
+
+    @property
+    def band_shown(self) -> str:
+        return str(Band(self.band).label) if self.band else ""
+
+    @property
     def marks_shown(self) -> list[str]:
         return [str(MARKS[mark]) for mark in self.marks]
 
@@ -58,21 +67,39 @@ class Fill:
 
 
 def samples(text: str, leads: Sequence[Lead], *, count: int = SHOWN) -> list[Sample]:
-    """The text for up to `count` of the leads: those of each mark in turns, then the rest.
+    """The text for up to `count` of the leads, as many of each band as can be; the awkward first.
 
     Raises BadTemplate.
     """
     template = rendering.parse(text)
-    found = [_sample(template, lead) for lead in leads]
+    bands: dict[str, list[Sample]] = {}
+    for lead in leads:
+        sample = _sample(template, lead)
+        bands.setdefault(sample.band, []).append(sample)
+    ordered = [_awkward_first(bands[band]) for band in sorted(bands, key=_rank)]
+    return _awkward_first(_turns(ordered)[:count])
+
+
+def _awkward_first(found: Sequence[Sample]) -> list[Sample]:
+    """Those of each mark in turns, then the rest."""
     longest = sorted(found, key=lambda sample: -len(sample.lead.name))
     by_mark = [
         [sample for sample in (longest if mark == "long" else found) if mark in sample.marks]
         for mark in MARKS
     ]
-    turns = (sample for turn in zip_longest(*by_mark) for sample in turn if sample)
-    plain = (sample for sample in found if not sample.marks)
-    unique = {sample.lead.pk: sample for sample in (*turns, *plain)}
-    return list(unique.values())[:count]
+    plain = [sample for sample in found if not sample.marks]
+    unique = {sample.lead.pk: sample for sample in (*_turns(by_mark), *plain)}
+    return list(unique.values())
+
+
+def _turns(lists: Sequence[Sequence[Sample]]) -> list[Sample]:
+    """The first of each list, then the second of each, and so on."""
+    return [sample for turn in zip_longest(*lists) for sample in turn if sample]
+
+
+def _rank(band: str) -> int:
+    """The best band first; who has no score comes last."""
+    return Band.values.index(band) if band in Band.values else len(Band.values)
 
 
 def fills(leads: Sequence[Lead]) -> list[Fill]:

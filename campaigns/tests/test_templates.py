@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 
 import pytest
 from django.apps import apps
@@ -10,7 +11,7 @@ from django.utils import timezone
 
 from agenticos.errors import Refused
 from agenticos.tests.factories import make_account, make_campaign, make_lead, make_member
-from campaigns import drafting, library, sampling
+from campaigns import drafting, library, prospects, sampling
 from campaigns.models import Campaign, Step, Template, TemplateVersion
 from campaigns.tests.pages import queries, row_count, text, url
 
@@ -222,3 +223,19 @@ def test_the_saved_text_is_previewed_by_plain_links_too(acme, alice, browser):
     page = browser(alice).get(url("templates:detail", acme, template.pk), {"n": "2"})
     assert page.context["number"] == 2
     assert 'href="?n=1"' in text(page)
+
+
+def test_every_band_of_a_large_audience_is_shown_and_the_awkward_come_first(acme):
+    """The best of each band, as far as the limit surely reaches."""
+    for number, score in enumerate([90] * 40 + [60] * 4 + [45] * 3 + [10] * 2):
+        make_lead(acme, name=f"Ana {number}", city="Recife", score=score)
+    emoji = make_lead(acme, name="Rui 🌟", city="Olinda", score=41)
+    campaign = make_campaign(acme, state="draft", limit=1_000)
+    shown = sampling.samples("{name}", prospects.leads_of(campaign, count=30))
+    assert shown[0].lead == emoji
+    bands = Counter(sample.band for sample in shown)
+    assert bands == {"HOT": 10, "WARM": 4, "COLD": 4}
+
+    campaign.limit = 42
+    reached = prospects.leads_of(campaign, count=30)
+    assert Counter(lead.band for lead in reached) == {"HOT": 10, "WARM": 2}
