@@ -40,6 +40,7 @@ COLUMNS: Final[dict[str, Promise]] = {
     "website": _("Website"),
     "ghl_id": _("GHL contact"),
     "source": _("Source"),
+    "owner": _("Owner"),
     "tags": _("Tags"),
     "created_at": _("Added"),
     "first_touch_at": _("First message"),
@@ -48,7 +49,8 @@ COLUMNS: Final[dict[str, Promise]] = {
 DEFAULT: Final = ("handle", "name", "score", "band", "followers", "email", "phone", "city", "tags")
 # What a spreadsheet takes for the beginning of a formula; `importing.cells.unguard` undoes it.
 _RISKY: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-_COMPUTED: Final = ("score", "band", "tags")
+# Where a column is found under another name than its own.
+_FOUND: Final = {"score": "total", "owner": "owner__user__email"}
 
 
 def safe_cell(value: Any) -> str:
@@ -88,13 +90,12 @@ def rows_of(lead_ids: Sequence[int], columns: Sequence[str], version_id: int) ->
         named = LeadTag.objects.filter(lead_id__in=lead_ids).order_by("name")
         for lead_id, name in named.values_list("lead_id", "name"):
             tags.setdefault(lead_id, []).append(name)
-    plain = [name for name in columns if name not in _COMPUTED]
+    wanted = [_FOUND.get(name, name) for name in columns if name != "tags"]
     leads: Any = Lead.objects.filter(pk__in=lead_ids)
-    found = leads.scored_under(version_id).order_by("pk").values("id", "total", "band", *plain)
-    computed = {"score": "total", "band": "band"}
+    found = leads.scored_under(version_id).order_by("pk").values("id", *wanted)
     return [
         [
-            "; ".join(tags.get(row["id"], ())) if name == "tags" else row[computed.get(name, name)]
+            "; ".join(tags.get(row["id"], ())) if name == "tags" else row[_FOUND.get(name, name)]
             for name in columns
         ]
         for row in found

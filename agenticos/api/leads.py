@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from django.db import transaction
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -16,10 +17,11 @@ from agenticos.api.base import ID_MAX, ApiView, one, operation
 from agenticos.api.problems import bad_input
 from agenticos.api.shapes import PageQuery, Strict, page_of
 from leads import editing, importing, removal, viewing
-from leads.filters import NO_BAND, LeadFilter
+from leads.filters import NO_BAND, NOBODY, LeadFilter
 from leads.identities import normalise_email, normalise_handle, normalise_phone
 from leads.importing.limits import MAX_COUNT, MAX_PERCENT, TEXT_LIMITS
 from leads.models import Band, Icp, Lead
+from tenants.models import Membership, Tenant
 
 TAG = "Leads"
 
@@ -71,6 +73,10 @@ class LeadPatch(Strict):
     city = text_field(TEXT_LIMITS["city"])
     website = text_field(importing.limits.WEBSITE_LIMIT)
     ghl_id = text_field(importing.limits.GHL_ID_LIMIT, help_text="The contact's id in GoHighLevel.")
+    owner = text_field(254, help_text="Who in the team answers for it: a member's e-mail address.")
+
+    def validate_owner(self, value: str | None) -> Membership | None:
+        return _member(self.context["tenant"], value) if value else None
 
     def validate_email(self, value: str) -> str:
         return _clean(value, normalise_email(value) if value else "", "bad_email")
@@ -104,6 +110,14 @@ class LeadCreate(LeadPatch):
         return _clean(value, normalise_handle(value), "bad_handle", value=value[:60])
 
 
+def _member(tenant: Tenant, email: str) -> Membership:
+    """The member with this address. Raises ValidationError, also for somebody of elsewhere."""
+    found: Membership | None = tenant.memberships.filter(user__email__iexact=email.strip()).first()
+    if found is None:
+        raise serializers.ValidationError(_("Nobody in the team has this e-mail address."))
+    return found
+
+
 def _clean(given: str, found: str | None, code: str, **params: str) -> str:
     if found is None:
         raise serializers.ValidationError(not_right(code, **params))
@@ -128,12 +142,15 @@ class LeadSerializer(serializers.ModelSerializer[Lead]):
     band = serializers.ChoiceField(Band.choices, allow_null=True)
     eligible = serializers.BooleanField(allow_null=True)
     engagement = serializers.FloatField(allow_null=True)
+    owner = serializers.EmailField(
+        source="owner.user.email", default=None, allow_null=True, help_text="A member of the team."
+    )
 
     class Meta:
         model = Lead
         fields = (
-            "id", *importing.FIELDS, "source", "score", "band", "eligible", "suppressed_at",
-            "first_touch_at", "created_at", "updated_at",
+            "id", *importing.FIELDS, "source", "owner", "score", "band", "eligible",
+            "suppressed_at", "first_touch_at", "created_at", "updated_at",
         )  # fmt: skip
 
 
@@ -147,6 +164,9 @@ class LeadQuery(PageQuery):
     tag = serializers.CharField(default="", max_length=80, help_text="A list or tag.")
     eligible = serializers.ChoiceField(["yes", "no"], default="")
     suppressed = serializers.ChoiceField(["yes", "no"], default="")
+    owner = serializers.CharField(
+        default="", max_length=254, help_text="A member's e-mail address, or `none`: nobody's."
+    )
     segment = serializers.IntegerField(
         required=False, min_value=1, max_value=ID_MAX, help_text="The leads of a saved view."
     )
@@ -167,7 +187,8 @@ LEAD = {
     "followers": 5200, "following": 410, "posts": 230, "recent_posts": 9, "engagement": 3.4,
     "is_private": False, "is_business": True, "is_verified": None, "category": "Empresa",
     "frequency": "", "email": "ana@example.com", "phone": "+5511988887777", "city": "São Paulo",
-    "website": "https://ana.example", "ghl_id": "", "source": "api", "score": 82, "band": "HOT",
+    "website": "https://ana.example", "ghl_id": "", "source": "api",
+    "owner": "bia@example.com", "score": 82, "band": "HOT",
     "eligible": True, "suppressed_at": None, "first_touch_at": None,
     "created_at": "2026-03-04T12:00:00-03:00", "updated_at": "2026-03-04T12:00:00-03:00",
 }  # fmt: skip
@@ -181,11 +202,16 @@ class LeadsView(ApiView):
 
     def leads(self) -> Any:
         version = Icp.objects.values_list("live_id", flat=True).first()
-        return self.tenant.leads.scored_under(version or 0)
+        return self.tenant.leads.scored_under(version or 0).select_related("owner__user")
 
     def lead(self, pk: int) -> Lead:
         found: Lead = one(self.leads(), pk)
         return found
+
+    def assign(self, lead: Lead, values: dict[str, Any]) -> None:
+        """Give the lead the owner that the body names, if it names one."""
+        if "owner" in values:
+            editing.assign_lead(lead, values["owner"], by=self.by, now=timezone.now())
 
     def in_segment(self, leads: Any, pk: int) -> Any:
         """Narrow to a saved view that the key's creator sees. Raises Problem when there is none."""
@@ -207,6 +233,8 @@ class Leads(LeadsView):
         leads = found.narrow(self.leads())
         if "segment" in query:
             leads = self.in_segment(leads, query["segment"])
+        if query["owner"]:
+            leads = leads.filter(owner=self._owner(query["owner"]))
         if query["tag"]:
             leads = leads.filter(tags__name=query["tag"])
         by_score = query["order"] == "score"
@@ -215,6 +243,13 @@ class Leads(LeadsView):
         order = ("-total", "pk") if by_score and query["band"] != NO_BAND else ("pk",)
         return self.page(leads, order, query, lambda rows: LeadSerializer(rows, many=True).data)
 
+    def _owner(self, email: str) -> Membership | None:
+        """Who is meant; None for `none`. Raises Problem for an address that no member has."""
+        try:
+            return None if email == NOBODY else _member(self.tenant, email)
+        except serializers.ValidationError as error:
+            raise bad_input({"owner": [str(one) for one in error.detail]}) from error
+
     @operation(
         "leads:write", "leads.edit", tag=TAG, summary="Add a lead", body=LeadCreate, status=201,
         answer=LeadSerializer, example=LEAD,
@@ -222,7 +257,11 @@ class Leads(LeadsView):
         sent={"handle": "@ana.silva", "name": "Ana Silva", "followers": 5200},
     )  # fmt: skip
     def post(self, request: Request) -> Response:
-        lead = editing.add_lead(self.tenant, self.given(LeadCreate), by=self.by, now=timezone.now())
+        values = self.given(LeadCreate)
+        with transaction.atomic():
+            known = {name: value for name, value in values.items() if name != "owner"}
+            lead = editing.add_lead(self.tenant, known, by=self.by, now=timezone.now())
+            self.assign(lead, values)
         return Response(LeadSerializer(self.lead(lead.pk)).data, status=201)
 
 
@@ -242,7 +281,10 @@ class LeadDetail(LeadsView):
     def patch(self, request: Request, pk: int) -> Response:
         lead = self.lead(pk)
         values = self.given(LeadPatch, partial=True)
-        editing.edit_lead(lead, values, by=self.by, now=timezone.now())
+        with transaction.atomic():
+            known = {name: value for name, value in values.items() if name != "owner"}
+            editing.edit_lead(lead, known, by=self.by, now=timezone.now())
+            self.assign(lead, values)
         return Response(LeadSerializer(self.lead(pk)).data)
 
     @operation(

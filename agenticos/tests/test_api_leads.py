@@ -10,6 +10,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from agenticos import scope
 from agenticos.tests import factories
 from agenticos.tests.test_api import code_of, post
+from leads import exporting
 from leads.models import Icp, Lead, LeadImport, LeadTag
 from tenants.models import AuditEntry
 
@@ -56,6 +57,33 @@ def test_a_crm_contact_belongs_to_one_lead(acme, api):
     assert code_of(post(api, "/api/v1/leads", other)) == (409, "ghl_id_taken")
     bia = post(api, "/api/v1/leads", {"handle": "bia"}).json()["id"]
     assert code_of(patch(api, f"/api/v1/leads/{bia}", {"ghl_id": "c1"})) == (409, "ghl_id_taken")
+
+
+def test_somebody_of_the_team_answers_for_a_lead(acme, rival, api):
+    bia = factories.make_member(acme, "operator")
+    stranger = factories.make_member(rival, "operator")
+    made = post(api, "/api/v1/leads", {"handle": "ana", "owner": bia.user.email.upper()}).json()
+    assert made["owner"] == bia.user.email
+    at = f"/api/v1/leads/{made['id']}"
+    for email in (stranger.user.email, "nobody@example.com"):
+        answer = patch(api, at, {"owner": email, "city": "Recife"})
+        assert (answer.status_code, list(answer.json()["errors"])) == (400, ["owner"])
+    assert api.get(at).json()["city"] == ""
+    other = factories.make_lead(acme, "cris")
+    for query, handles in [
+        (f"owner={bia.user.email}", ["ana"]),
+        ("owner=none", ["cris"]),
+        ("", ["ana", "cris"]),
+    ]:
+        found = api.get(f"/api/v1/leads?{query}").json()["items"]
+        assert sorted(lead["handle"] for lead in found) == handles
+    refused = api.get(f"/api/v1/leads?owner={stranger.user.email}")
+    assert (refused.status_code, list(refused.json()["errors"])) == (400, ["owner"])
+    assert patch(api, at, {"owner": None}).json()["owner"] is None
+    with scope.as_tenant(acme):
+        assert AuditEntry.objects.filter(action="lead.assigned").count() == 2
+        given = exporting.rows_of([other.pk], ["handle", "owner", "score"], 0)
+    assert given == [["cris", None, None]]
 
 
 def test_the_list_is_narrowed_as_the_page_narrows_it(acme, api):
