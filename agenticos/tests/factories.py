@@ -29,7 +29,8 @@ from integrations.models import Connection, SyncItem
 from leads import scoring
 from leads.models import Icp, IcpVersion, Lead, LeadScore
 from tenants import keys
-from tenants.models import ApiKey, Membership, Tenant, User
+from tenants.models import ApiKey, CustomRole, Membership, Tenant, User
+from tenants.roles import CUSTOM
 
 PASSWORD = "a-long-enough-secret"
 _numbers = itertools.count(1)
@@ -44,6 +45,21 @@ def make_user(email: str = "", **fields: Any) -> User:
     return User.objects.create_user(
         email or f"person{next(_numbers)}@example.com", PASSWORD, **fields
     )
+
+
+def make_role(tenant: Tenant, *rights: str, name: str = "Closer") -> CustomRole:
+    """A role of the tenant's own with these rights."""
+    with scope.as_tenant(tenant):
+        return CustomRole.objects.create(tenant=tenant, name=name, rights=list(rights))
+
+
+def make_own_member(tenant: Tenant, *rights: str, name: str = "Closer") -> Membership:
+    """A member whose role is the tenant's own, with these rights."""
+    own = make_role(tenant, *rights, name=name)
+    with scope.as_tenant(tenant):
+        return Membership.objects.create(
+            tenant=tenant, user=make_user(), role=CUSTOM, custom_role=own
+        )
 
 
 def make_member(tenant: Tenant, role: str = "viewer", user: User | None = None) -> Membership:
