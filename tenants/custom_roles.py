@@ -149,7 +149,7 @@ def _name(tenant: Tenant, name: str, *, but: CustomRole | None = None) -> str:
     name = " ".join(name.split())
     if not name or len(name) > NAME_MOST or not name.isprintable():
         raise Refused(_("A role has a name of 1 to 40 characters."), code="bad_name")
-    others = tenant.custom_roles.exclude(pk=but.pk if but else None)
+    others = tenant.custom_roles.exclude(pk=but.pk) if but else tenant.custom_roles.all()
     taken = {own.casefold() for own in others.values_list("name", flat=True)}
     taken |= {text.casefold() for role in Role for text in (role.value, str(role.label))}
     if name.casefold() in taken:

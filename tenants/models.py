@@ -200,10 +200,11 @@ class Membership(Limited, TenantOwned):
         ]
 
     def __str__(self) -> str:
-        return f"{self.user} · {self.get_role_display()}"
+        return f"{self.user} · {self.role_name}"
 
-    def get_role_display(self) -> str:
-        return str(self.custom_role or dict(STORED).get(self.role, self.role))
+    @property
+    def role_name(self) -> str:
+        return str(self.custom_role or self.get_role_display())
 
 
 class Invitation(TenantOwned):
@@ -240,16 +241,14 @@ class Invitation(TenantOwned):
                 condition=models.Q(accepted_at=None),
                 name="invitation_waits_once",
             ),
-            models.CheckConstraint(
-                condition=held_as_said(accepted_at__isnull=False), name="invitation_role"
-            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.email} · {self.get_role_display()}"
+        return f"{self.email} · {self.role_name}"
 
-    def get_role_display(self) -> str:
-        return str(self.custom_role or dict(STORED).get(self.role, self.role))
+    @property
+    def role_name(self) -> str:
+        return str(self.custom_role or self.get_role_display())
 
     @property
     def expires_at(self) -> datetime:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -36,8 +34,7 @@ class CustomRole(TenantOwned):
         return self.name
 
 
-def held_as_said(**free: Any) -> models.Q:
-    """That a row which says CUSTOM names the role, and no other does; or it is `free` of that."""
+def held_as_said() -> models.Q:
+    """That a row which says CUSTOM names the role, and no other does."""
     named = models.Q(role=CUSTOM, custom_role__isnull=False)
-    said = named | (~models.Q(role=CUSTOM) & models.Q(custom_role=None))
-    return said | models.Q(**free) if free else said
+    return named | (~models.Q(role=CUSTOM) & models.Q(custom_role=None))

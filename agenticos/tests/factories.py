@@ -72,11 +72,11 @@ def past_the_rights() -> Iterator[None]:
         with scope.as_system("test"):
             yield
         return
-    from agenticos.postgres import rights  # takes libpq
+    from agenticos.postgres import base, rights  # take libpq
 
     with scope.as_nobody(), connection.cursor() as cursor:
         for table in rights.APPEND_ONLY:
-            cursor.execute(f"GRANT UPDATE ON {table} TO {rights.SYSTEM_ROLE}")
+            cursor.execute(f"GRANT UPDATE ON {table} TO {base.SYSTEM_ROLE}")
     with scope.as_system("test"):
         yield
     rights.take("default")

@@ -35,15 +35,8 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': "roles of the workspace's own",
                 'abstract': False,
                 'base_manager_name': 'objects',
+                'constraints': [models.UniqueConstraint(fields=('tenant', 'id'), name='tenants_customrole_tenant_id'), models.UniqueConstraint(fields=('tenant', 'name'), name='custom_role_name')],
             },
-        ),
-        migrations.AddConstraint(
-            model_name='customrole',
-            constraint=models.UniqueConstraint(fields=('tenant', 'id'), name='tenants_customrole_tenant_id'),
-        ),
-        migrations.AddConstraint(
-            model_name='customrole',
-            constraint=models.UniqueConstraint(fields=('tenant', 'name'), name='custom_role_name'),
         ),
         migrations.AddField(
             model_name='invitation',
@@ -54,10 +47,6 @@ class Migration(migrations.Migration):
             model_name='membership',
             name='custom_role',
             field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.RESTRICT, related_name='memberships', to='tenants.customrole'),
-        ),
-        migrations.AddConstraint(
-            model_name='invitation',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('custom_role__isnull', False), ('role', 'custom')), models.Q(models.Q(('role', 'custom'), _negated=True), ('custom_role', None)), ('accepted_at__isnull', False), _connector='OR'), name='invitation_role'),
         ),
         migrations.AddConstraint(
             model_name='membership',

@@ -100,7 +100,7 @@ def member_role(request: TenantRequest, pk: int) -> HttpResponse:
         messages.error(request, str(error))
     else:
         text = _("%(name)s now has the role “%(role)s”.")
-        values = {"name": member.user.get_full_name(), "role": member.get_role_display()}
+        values = {"name": member.user.get_full_name(), "role": member.role_name}
         messages.success(request, text % values)
     return redirect("team:list", request.tenant.slug)
 
