@@ -75,6 +75,11 @@ def _address(name: str, default: str) -> str:
     return value.rstrip("/")
 
 
+def _origin(address: str) -> str:
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
 def _url_config(name: str, read: Callable[[str], dict[str, Any]], example: str) -> dict[str, Any]:
     """A Django setting out of a URL, which may hold a password and so is not shown."""
     try:
@@ -135,6 +140,8 @@ INSTALLED_APPS = [
     "allauth.account",
     "allauth.mfa",
     "allauth.usersessions",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "csp",
     "django_htmx",
     "django_q",
@@ -355,6 +362,36 @@ MFA_FORMS = {
     "edit_webauthn": "tenants.account_forms.EditWebAuthnForm",
 }
 
+# Log-in through a company's own OpenID Connect provider; off where no server is named. It opens
+# existing accounts by a verified address and stores nothing of its own (tenants/oidc.py).
+OIDC_SERVER_URL = (
+    _address("OIDC_SERVER_URL", "https://unset") if env.str("OIDC_SERVER_URL", "") else ""
+)
+OIDC_NAME = env.str("OIDC_NAME", "") or urlsplit(OIDC_SERVER_URL).hostname or ""
+if OIDC_SERVER_URL and not (OIDC_SERVER_URL.startswith("https://") or IS_LOCAL):
+    raise _wrong("OIDC_SERVER_URL", "an https address, since a person's identity comes from it")
+if OIDC_SERVER_URL and not (env.str("OIDC_CLIENT_ID", "") and env.str("OIDC_CLIENT_SECRET", "")):
+    raise ImproperlyConfigured("OIDC_SERVER_URL takes OIDC_CLIENT_ID and OIDC_CLIENT_SECRET.")
+SOCIALACCOUNT_ADAPTER = "tenants.oidc.Adapter"
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = True
+SOCIALACCOUNT_EMAIL_AUTHENTICATION_AUTO_CONNECT = False
+SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {
+    "openid_connect": {
+        "OAUTH_PKCE_ENABLED": True,
+        "APPS": [
+            {
+                "provider_id": "oidc",
+                "name": OIDC_NAME,
+                "client_id": env.str("OIDC_CLIENT_ID", ""),
+                "secret": env.str("OIDC_CLIENT_SECRET", ""),
+                "settings": {"server_url": OIDC_SERVER_URL, "fetch_userinfo": False},
+            }
+        ]
+        if OIDC_SERVER_URL
+        else [],
+    }
+}
+
 # --- Programs ---------------------------------------------------------------------------------
 # A view says itself who may come in (agenticos/api/base.py); one that does not stays closed.
 REST_FRAMEWORK: dict[str, Any] = {
@@ -406,7 +443,8 @@ CONTENT_SECURITY_POLICY = {
         "font-src": [SELF],
         "connect-src": [SELF],
         "manifest-src": [SELF],
-        "form-action": [SELF],
+        # The log-in button posts to us and is sent on to the provider.
+        "form-action": [SELF, *([_origin(OIDC_SERVER_URL)] if OIDC_SERVER_URL else [])],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],
         "object-src": [NONE],

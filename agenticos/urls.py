@@ -8,6 +8,7 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from agenticos import health, metrics, pages
 from campaigns.views import home, search, tenant as tenant_pages
+from tenants import oidc
 from tenants.views import account, invitations
 
 handler403 = "agenticos.pages.forbidden"
@@ -29,6 +30,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("accounts/2fa/", include("allauth.mfa.urls")),
     path("accounts/sessions/", include("allauth.usersessions.urls")),
     path("accounts/sessions/<int:pk>/end/", account.session_end, name="session-end"),
+    path("accounts/oidc/<slug:provider_id>/login/", oidc.login, name="openid_connect_login"),
+    path(
+        "accounts/oidc/<slug:provider_id>/callback/",
+        oidc.callback,
+        name="openid_connect_callback",
+    ),
     path("invitations/<str:token>/", invitations.invitation, name="invitation"),
     path("api/", include("agenticos.api.urls")),
     path("admin/", admin.site.urls),

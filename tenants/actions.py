@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from agenticos.errors import Refused
-from tenants import audit, limits
+from tenants import audit, custom_roles, limits
 from tenants.models import Membership, Tenant, User
 from tenants.retention_models import BOUNDS
 from tenants.roles import Role
@@ -121,17 +121,18 @@ def forget_day_usage(tenant: Tenant) -> None:
 
 @transaction.atomic
 def change_role(membership: Membership, role: str, *, by: User | None, now: datetime) -> None:
-    """Give a member another role. Raises Refused for the last owner, and for an unknown role."""
-    if role not in Role.values:
-        raise Refused(_("There is no such role."), code="bad_role")
+    """Give a member another role: one of the five, or one of the tenant's own as `custom-7`.
+
+    Raises Refused for the last owner, and for an unknown role.
+    """
     row = _locked(membership)
-    if row.role == role:
+    old, new = custom_roles.Held(row.role, row.custom_role), custom_roles.find(role)
+    if old == new:
         return
     _keep_an_owner(row)
-    before, row.role = row.role, role
-    row.save(update_fields=["role"])
-    membership.role = role
-    audit.record(row, "membership.role_changed", by=by, before=before, after=role)
+    row.role, row.custom_role = membership.role, membership.custom_role = new
+    row.save(update_fields=["role", "custom_role"])
+    audit.record(row, "membership.role_changed", by=by, before=old.said, after=new.said)
 
 
 @transaction.atomic
@@ -144,8 +145,9 @@ def remove_member(membership: Membership, *, by: User | None, now: datetime) -> 
     _keep_an_owner(row)
     keys = row.api_keys.filter(revoked_at=None).count()
     audit.record(
-        row, "membership.removed", by=by, person=row.user_id, role=row.role, keys_revoked=keys
-    )
+        row, "membership.removed", by=by, person=row.user_id, keys_revoked=keys,
+        role=custom_roles.Held(row.role, row.custom_role).said,
+    )  # fmt: skip
     row.delete()
 
 
@@ -156,7 +158,8 @@ def _locked(membership: Membership) -> Membership:
     """
     owners = Membership.objects.filter(tenant=membership.tenant_id, role=Role.OWNER)
     list(owners.order_by("pk").select_for_update(of=("self",)))
-    row = Membership.objects.select_for_update(of=("self",)).filter(pk=membership.pk).first()
+    rows = Membership.objects.select_related("custom_role").select_for_update(of=("self",))
+    row = rows.filter(pk=membership.pk).first()
     if row is None:
         raise Refused(_("This person is no member any more."), code="not_a_member")
     return row

@@ -19,6 +19,7 @@ from tenants import actions, audit, events, limits, second_factor
 from tenants.admin_tools import Tool, ToolsAdmin
 from tenants.freshness import ask_again, is_fresh
 from tenants.models import Membership, Tenant, User, vouch_for_address
+from tenants.roles import CUSTOM, Role
 
 if TYPE_CHECKING:
     ModelForm = forms.ModelForm[Any]
@@ -76,6 +77,9 @@ class MembershipForm(ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["user"].disabled = self.instance.pk is not None
+        if self.instance.role != CUSTOM:  # which of its own roles is the owner's to say
+            role: Any = self.fields["role"]
+            role.choices = Role.choices
 
 
 class MembershipInline(TabularInline):
@@ -83,7 +87,11 @@ class MembershipInline(TabularInline):
     form = MembershipForm
     extra = 0
     autocomplete_fields = ("user",)
-    fields = ("user", "role")
+    fields = ("user", "role", "custom_role")
+    readonly_fields = ("custom_role",)
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("custom_role")
 
 
 class StandingFilter(admin.SimpleListFilter):

@@ -96,13 +96,16 @@ def rotate_key(
 
 def visible_keys(member: Membership) -> models.QuerySet[ApiKey]:
     """The keys that a member may see: their own, or all of the workspace's; the newest first."""
-    rows = ApiKey.objects.select_related("created_by__user").order_by("-pk")
+    rows = ApiKey.objects.select_related("created_by__user", "created_by__custom_role").order_by(
+        "-pk"
+    )
     return rows if can(member, "keys.oversee") else rows.filter(created_by=member)
 
 
 def _locked(member: Membership) -> Membership:
     """The member with the present role, who stays what they are until the key is made."""
-    found = Membership.objects.select_for_update(of=("self",)).filter(pk=member.pk).first()
+    rows = Membership.objects.select_related("custom_role").select_for_update(of=("self",))
+    found = rows.filter(pk=member.pk).first()
     if found is None or not can(found, "keys.manage"):
         raise Refused(_("Your role does not allow keys any more."), code="role_not_enough")
     return found

@@ -147,7 +147,7 @@ def _by_token(text: str, now: datetime) -> Caller:
 def _row(public_id: str) -> ApiKey | None:
     with scope.as_system("the key of a program, before its tenant is known"):
         return (
-            ApiKey.objects.select_related("tenant", "created_by__user")
+            ApiKey.objects.select_related("tenant", "created_by__user", "created_by__custom_role")
             .filter(public_id=public_id)
             .first()
         )

@@ -10,10 +10,11 @@ from django.contrib.auth import password_validation
 from django.core.validators import MaxValueValidator
 from django.utils.translation import gettext_lazy as _
 
+from tenants import custom_roles
 from tenants.actions import EDITABLE
-from tenants.models import Tenant, User
+from tenants.models import CustomRole, Tenant, User
 from tenants.retention_models import BOUNDS
-from tenants.roles import Role
+from tenants.roles import GRANTABLE, NAMES, Role
 
 if TYPE_CHECKING:
     ModelForm = forms.ModelForm[Tenant]
@@ -63,7 +64,24 @@ class InvitationForm(forms.Form):
     """Whom, and as what."""
 
     email = forms.EmailField(label=_("E-mail"), max_length=254)
-    role = forms.ChoiceField(label=_("Role"), choices=Role.choices, initial=Role.VIEWER)
+    role = forms.ChoiceField(label=_("Role"), initial=Role.VIEWER)
+
+    def __init__(self, *args: Any, roles: list[CustomRole], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["role"]
+        field.choices = custom_roles.choices(roles)
+
+
+class RoleForm(forms.Form):
+    """A role of the tenant's own: its name, and what it may do beyond a viewer."""
+
+    name = forms.CharField(label=_("Name"), max_length=custom_roles.NAME_MOST)
+    rights = forms.MultipleChoiceField(
+        label=_("Rights"),
+        required=False,
+        choices=lambda: [(right, NAMES[right]) for right in NAMES if right in GRANTABLE],
+        widget=forms.CheckboxSelectMultiple({"class": "form-check-input"}),
+    )
 
 
 class NewPersonForm(forms.Form):

@@ -15,9 +15,8 @@ from django.utils.translation import gettext as _
 
 from agenticos import scope
 from agenticos.errors import Refused
-from tenants import attempts, audit
+from tenants import attempts, audit, custom_roles
 from tenants.models import INVITATION_LASTS, Invitation, Membership, Tenant, User
-from tenants.roles import Role
 
 SALT = "tenants.invitation"
 
@@ -29,8 +28,7 @@ def invite(tenant: Tenant, email: str, role: str, *, by: User, now: datetime) ->
     Raises Refused for an unknown role, a member, somebody who is invited already, and after too
     many invitations in an hour.
     """
-    if role not in Role.values:
-        raise Refused(_("There is no such role."), code="bad_role")
+    held = custom_roles.find(role)
     email = email.strip().lower()
     if Membership.objects.filter(user__email__iexact=email).exists():
         raise Refused(_("%(email)s is a member already.") % {"email": email}, code="is_member")
@@ -42,7 +40,8 @@ def invite(tenant: Tenant, email: str, role: str, *, by: User, now: datetime) ->
             row = Invitation.objects.create(
                 tenant=tenant,
                 email=email,
-                role=role,
+                role=held.role,
+                custom_role=held.custom_role,
                 nonce=_nonce(),
                 invited_by=by,
                 created_at=now,
@@ -51,7 +50,7 @@ def invite(tenant: Tenant, email: str, role: str, *, by: User, now: datetime) ->
     except IntegrityError:  # of two owners who invite the same person, the slower one
         text = _("%(email)s is invited already.") % {"email": email}
         raise Refused(text, code="is_invited") from None
-    audit.record(row, "invitation.created", by=by, role=role)
+    audit.record(row, "invitation.created", by=by, role=held.said)
     return row
 
 
@@ -62,7 +61,7 @@ def renew(invitation: Invitation, *, by: User, now: datetime) -> Invitation:
     _count(row.tenant)
     row.nonce, row.sent_at = _nonce(), now
     row.save(update_fields=["nonce", "sent_at"])
-    audit.record(row, "invitation.sent_again", by=by, role=row.role)
+    audit.record(row, "invitation.sent_again", by=by, role=_said(row))
     return row
 
 
@@ -70,7 +69,7 @@ def renew(invitation: Invitation, *, by: User, now: datetime) -> Invitation:
 def withdraw(invitation: Invitation, *, by: User) -> None:
     """Take it back: its link is dead at once. Raises Refused when it was accepted meanwhile."""
     row = _waiting(invitation)
-    audit.record(row, "invitation.withdrawn", by=by, role=row.role)
+    audit.record(row, "invitation.withdrawn", by=by, role=_said(row))
     row.delete()
 
 
@@ -89,8 +88,10 @@ def accept(invitation: Invitation, user: User, *, now: datetime) -> Membership:
         raise Refused(_("You are a member already."), code="is_member")
     row.accepted_at = now
     row.save(update_fields=["accepted_at"])
-    membership = Membership.objects.create(tenant=row.tenant, user=user, role=row.role)
-    audit.record(membership, "membership.created", by=user, role=row.role, invitation=row.pk)
+    membership = Membership.objects.create(
+        tenant=row.tenant, user=user, role=row.role, custom_role=row.custom_role
+    )
+    audit.record(membership, "membership.created", by=user, role=_said(row), invitation=row.pk)
     return membership
 
 
@@ -124,7 +125,7 @@ def find(token: str, *, now: datetime) -> Invitation | None:
     except (signing.BadSignature, ValueError, TypeError):
         return None
     with scope.as_tenant(int(tenant_id)):
-        rows = Invitation.objects.select_related("tenant", "invited_by")
+        rows = Invitation.objects.select_related("tenant", "invited_by", "custom_role")
         row = rows.filter(pk=pk, accepted_at=None).first()
     if row is None or row.expires_at <= now or row.tenant.suspended_at:
         return None
@@ -143,7 +144,8 @@ def mail(invitation: Invitation, link: str) -> None:
 
 
 def _waiting(invitation: Invitation) -> Invitation:
-    rows = Invitation.objects.select_for_update(of=("self",)).select_related("tenant")
+    rows = Invitation.objects.select_for_update(of=("self",))
+    rows = rows.select_related("tenant", "custom_role")
     row = rows.filter(pk=invitation.pk, accepted_at=None).first()
     if row is None:
         raise Refused(_("This invitation is no longer valid."), code="invitation_gone")
@@ -154,6 +156,10 @@ def _count(tenant: Tenant) -> None:
     if not attempts.take(attempts.INVITATIONS, str(tenant.pk)):
         text = _("That were many invitations for one hour. Go on in a few minutes.")
         raise Refused(text, code="too_many")
+
+
+def _said(invitation: Invitation) -> str:
+    return custom_roles.Held(invitation.role, invitation.custom_role).said
 
 
 def _nonce() -> str:

@@ -93,7 +93,7 @@ class TenantMiddleware:
             return None
         with scope.as_system("membership look-up"):
             membership = (
-                Membership.objects.select_related("tenant", "user")
+                Membership.objects.select_related("tenant", "user", "custom_role")
                 .filter(user=request.user.pk, tenant__slug=slug)
                 .first()
             )

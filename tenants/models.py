@@ -18,7 +18,8 @@ from tenants.append_only import AppendOnly
 from tenants.limits import Limited, living_keys
 from tenants.owned import TenantOwned
 from tenants.retention_models import Keeping, RetentionRun as RetentionRun, bounds_hold
-from tenants.roles import Role
+from tenants.role_models import CustomRole as CustomRole, held_as_said
+from tenants.roles import STORED, Role
 
 INVITATION_LASTS = timedelta(days=7)
 
@@ -183,7 +184,10 @@ class Membership(Limited, TenantOwned):
         Tenant, on_delete=models.CASCADE, related_name="memberships", db_index=False
     )
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
-    role = models.CharField(_("role"), max_length=10, choices=Role.choices, default=Role.VIEWER)
+    role = models.CharField(_("role"), max_length=10, choices=STORED, default=Role.VIEWER)
+    custom_role = models.ForeignKey(
+        CustomRole, on_delete=models.RESTRICT, null=True, blank=True, related_name="memberships"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta(TenantOwned.Meta):
@@ -192,10 +196,15 @@ class Membership(Limited, TenantOwned):
         constraints = [
             *TenantOwned.Meta.constraints,
             models.UniqueConstraint(fields=["tenant", "user"], name="membership_once"),
+            models.CheckConstraint(condition=held_as_said(), name="membership_role"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.user} · {self.get_role_display()}"
+        return f"{self.user} · {self.role_name}"
+
+    @property
+    def role_name(self) -> str:
+        return str(self.custom_role or self.get_role_display())
 
 
 class Invitation(TenantOwned):
@@ -209,7 +218,11 @@ class Invitation(TenantOwned):
         Tenant, on_delete=models.CASCADE, related_name="invitations", db_index=False
     )
     email = models.EmailField(_("e-mail"))
-    role = models.CharField(_("role"), max_length=10, choices=Role.choices, default=Role.VIEWER)
+    role = models.CharField(_("role"), max_length=10, choices=STORED, default=Role.VIEWER)
+    # SET_NULL: one that was accepted stays as history when the role is gone.
+    custom_role = models.ForeignKey(
+        CustomRole, on_delete=models.SET_NULL, null=True, blank=True, related_name="invitations"
+    )
     nonce = models.CharField(max_length=32, editable=False)
     # SET_NULL: the invitation outlives the account of who sent it.
     invited_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
@@ -231,7 +244,11 @@ class Invitation(TenantOwned):
         ]
 
     def __str__(self) -> str:
-        return f"{self.email} · {self.get_role_display()}"
+        return f"{self.email} · {self.role_name}"
+
+    @property
+    def role_name(self) -> str:
+        return str(self.custom_role or self.get_role_display())
 
     @property
     def expires_at(self) -> datetime:

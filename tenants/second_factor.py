@@ -21,18 +21,17 @@ from agenticos import scope
 from agenticos.errors import Refused
 from tenants import audit, crypto
 from tenants.models import Membership, User
-from tenants.roles import Role
+from tenants.roles import is_trusted
 
 # Recovery codes alone are none: they are for the day when the factor is lost.
 FACTORS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
-ROLES = (Role.OWNER, Role.MANAGER)
 AAD = "mfa.secret"
 
 
 def is_missing(membership: Membership) -> bool:
     """Whether the member, in this tenant, needs a second factor and has none."""
     needed = membership.tenant.require_mfa or (
-        settings.REQUIRE_MFA and (membership.role in ROLES or membership.user.is_staff)
+        settings.REQUIRE_MFA and (is_trusted(membership) or membership.user.is_staff)
     )
     return needed and not has_factor(membership.user_id)
 
@@ -49,7 +48,9 @@ def is_missing_anywhere(user: User) -> bool:
     if staff_lacks_it(user):
         return True
     with scope.as_system("memberships of the person who logged in"):
-        rows = Membership.objects.filter(user=user.pk).select_related("tenant", "user")
+        rows = Membership.objects.filter(user=user.pk).select_related(
+            "tenant", "user", "custom_role"
+        )
         return any(map(is_missing, rows))
 
 

@@ -65,7 +65,7 @@ class LeadErase(LeadsView):
 
 class LeadSubjectExport(LeadsView):
     @operation(
-        "leads:read", "leads.export", tag=TAG, summary="Read all that is known of a person",
+        "leads:read", "leads.disclose", tag=TAG, summary="Read all that is known of a person",
         answer=SubjectExportSerializer,
         text="For that person: their data and nobody else's, with the texts of their messages.",
     )  # fmt: skip

@@ -16,10 +16,14 @@ from agenticos import scope
 from agenticos.postgres.base import SYSTEM_ROLE
 
 WEB_ROLE = "app_web"
-# Pages may add to these tables and read them, no more: the past stays as it was written.
+# Nobody changes these tables: pages add to them and read them, and the system may remove what is
+# over its time. The past stays as it was written.
 APPEND_ONLY = ("tenants_auditentry", "tenants_auditseal")
 # But for these columns: that an entry is sealed, and that its person's account is gone.
 STILL_OPEN = {"tenants_auditentry": ("user_id", "sealed")}
+# What has been migrated is the owner's to say. While `migrate` runs, migrations may work as the
+# system, so this is taken away at its end like the rest.
+OWNERS_ALONE = ("django_migrations",)
 
 _GRANT = f"""
 DO $$
@@ -90,7 +94,11 @@ def give(using: str, **_: Any) -> None:
 
 
 def take(using: str, **_: Any) -> None:
-    """Take from `app_web` what it may not do with tables that only grow."""
+    """Take from both roles what they may not do with tables that only grow, and the owner's own.
+
+    `app_web` can become `app_system`, so what neither has to do is taken from both. `app_system`
+    keeps DELETE on the audit trail: retention removes there what is over its time.
+    """
     connection = connections[using]
     if connection.vendor != "postgresql":
         return
@@ -100,6 +108,7 @@ def take(using: str, **_: Any) -> None:
             if table in there:
                 name = connection.ops.quote_name(table)
                 cursor.execute(f"REVOKE UPDATE, DELETE, TRUNCATE ON {name} FROM {WEB_ROLE}")
+                cursor.execute(f"REVOKE UPDATE, TRUNCATE ON {name} FROM {SYSTEM_ROLE}")
             if table in there and table in STILL_OPEN:
                 # An older state of the tables, gone back to, may lack one.
                 cursor.execute(
@@ -108,4 +117,11 @@ def take(using: str, **_: Any) -> None:
                     [name, list(STILL_OPEN[table])],
                 )
                 columns = ", ".join(row[0] for row in cursor.fetchall())
-                cursor.execute(f"GRANT UPDATE ({columns}) ON {name} TO {WEB_ROLE}")
+                cursor.execute(f"GRANT UPDATE ({columns}) ON {name} TO {WEB_ROLE}, {SYSTEM_ROLE}")
+        for table in OWNERS_ALONE:
+            if table in there:
+                name = connection.ops.quote_name(table)
+                cursor.execute(
+                    f"REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON {name} "
+                    f"FROM {WEB_ROLE}, {SYSTEM_ROLE}"
+                )

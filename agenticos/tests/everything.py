@@ -39,6 +39,8 @@ VALUES: dict[str, Callable[[], Any]] = {
     "tenants.Notification.kind": lambda: "campaign.finished",
     "tenants.Notification.params": lambda: {"name": "Spring"},
     "tenants.Membership.role": lambda: "owner",
+    "tenants.Membership.custom_role": lambda: None,  # whose name stands in `role`
+    "tenants.Invitation.custom_role": lambda: None,
 }
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+from django.db import connection
 from django.db.models import F
 from django.test import Client
 from django.utils import timezone
@@ -29,7 +32,8 @@ from integrations.models import Connection, SyncItem
 from leads import scoring
 from leads.models import Icp, IcpVersion, Lead, LeadScore
 from tenants import keys
-from tenants.models import ApiKey, Membership, Tenant, User
+from tenants.models import ApiKey, CustomRole, Membership, Tenant, User
+from tenants.roles import CUSTOM
 
 PASSWORD = "a-long-enough-secret"
 _numbers = itertools.count(1)
@@ -44,6 +48,38 @@ def make_user(email: str = "", **fields: Any) -> User:
     return User.objects.create_user(
         email or f"person{next(_numbers)}@example.com", PASSWORD, **fields
     )
+
+
+def make_role(tenant: Tenant, *rights: str, name: str = "Closer") -> CustomRole:
+    """A role of the tenant's own with these rights."""
+    with scope.as_tenant(tenant):
+        return CustomRole.objects.create(tenant=tenant, name=name, rights=list(rights))
+
+
+def make_own_member(tenant: Tenant, *rights: str, name: str = "Closer") -> Membership:
+    """A member whose role is the tenant's own, with these rights."""
+    own = make_role(tenant, *rights, name=name)
+    with scope.as_tenant(tenant):
+        return Membership.objects.create(
+            tenant=tenant, user=make_user(), role=CUSTOM, custom_role=own
+        )
+
+
+@contextmanager
+def past_the_rights() -> Iterator[None]:
+    """As the system, which may alter the audit trail as it may while the owner migrates."""
+    if connection.vendor != "postgresql":
+        with scope.as_system("test"):
+            yield
+        return
+    from agenticos.postgres import base, rights  # take libpq
+
+    with scope.as_nobody(), connection.cursor() as cursor:
+        for table in rights.APPEND_ONLY:
+            cursor.execute(f"GRANT UPDATE ON {table} TO {base.SYSTEM_ROLE}")
+    with scope.as_system("test"):
+        yield
+    rights.take("default")
 
 
 def make_member(tenant: Tenant, role: str = "viewer", user: User | None = None) -> Membership:

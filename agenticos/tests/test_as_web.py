@@ -113,6 +113,38 @@ def test_it_rewrites_no_audit_trail(acme, model):
                 sql.run(statement, [])
 
 
+@pytest.mark.parametrize("model", [AuditEntry, AuditSeal], ids=lambda model: model.__name__)
+def test_the_system_rewrites_no_audit_trail_either(acme, model):
+    """It may remove what is over its time, mark what is sealed and forget who has left."""
+    everything.one_of_each(acme, PK)
+    table = model._meta.db_table
+    with scope.as_system("test"):
+        for statement in (
+            f"UPDATE {table} SET tenant_id = tenant_id",
+            f"UPDATE {table} SET {'action' if model is AuditEntry else 'hash'} = 'x'",
+            f"TRUNCATE {table} CASCADE",
+        ):
+            with pytest.raises(DatabaseError, match="permission denied"):
+                sql.run(statement, [])
+        if model is AuditEntry:
+            sql.run(f"UPDATE {table} SET user_id = NULL, sealed = true WHERE id = {PK}", [])
+        else:
+            sql.run(f"DELETE FROM {table} WHERE id = {PK}", [])
+
+
+@pytest.mark.parametrize("system", [False, True], ids=["in a tenant", "in the system scope"])
+def test_what_is_migrated_it_reads_and_does_not_say(acme, system):
+    with scope.as_system("test") if system else scope.as_tenant(acme):
+        assert sql.fetch("SELECT count(*) > 0 FROM django_migrations", []) == [(True,)]
+        for statement in (
+            "INSERT INTO django_migrations (app, name, applied) VALUES ('x', 'x', now())",
+            "UPDATE django_migrations SET name = name",
+            "DELETE FROM django_migrations",
+        ):
+            with pytest.raises(DatabaseError, match="permission denied"):
+                sql.run(statement, [])
+
+
 # --- Pages and programs -----------------------------------------------------------------------
 
 

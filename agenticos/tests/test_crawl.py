@@ -30,7 +30,7 @@ from agenticos.tests.test_house import (
 from tenants import actions, tokens
 from tenants.authentication import SCOPES
 from tenants.models import ApiKey, Membership, Tenant
-from tenants.roles import ACTIONS, Role, can
+from tenants.roles import ACTIONS, BASE, GRANTABLE, Role, can
 
 PK = 7001  # of one row of every model that acme has, and of no row of anybody else's
 DOORS = [("get", ""), ("get", "rows"), ("post", ""), ("post", "rows")]
@@ -209,6 +209,27 @@ def test_a_route_is_403_for_the_roles_without_its_right(acme, rows, browser, rol
             assert status in (403, 405), route
 
 
+OWN = [(), ("messages.view_text", "campaigns.edit"), ("leads.export", "ops.view"), GRANTABLE]
+
+
+@pytest.mark.parametrize("rights", OWN, ids=len)
+@pytest.mark.parametrize(("method", "htmx"), [DOORS[0], DOORS[-1]], ids=["page", "part-post"])
+def test_a_route_is_403_for_a_role_of_its_own_without_its_right(
+    acme, rows, browser, rights, method, htmx
+):
+    """And opens with it: the page's own answer, which may say that nothing was posted."""
+    knocks = browser(factories.make_own_member(acme, *rights).user, htmx=htmx)
+    held = BASE | set(rights)
+    for route, pattern in tenant_routes():
+        with transaction.atomic():
+            status = getattr(knocks, method)(path_to(route, pattern, "acme")).status_code
+            if pattern.callback.required_action not in held:
+                assert status in (403, 405), route
+            else:
+                assert status != 403, route
+            transaction.set_rollback(True)
+
+
 # --- The API ----------------------------------------------------------------------------------
 
 
@@ -370,3 +391,20 @@ def test_a_key_is_held_to_its_creators_role(acme, rows, role):
         right for verb, route, _, right in operations() if verb != "get" and route not in OF_ANY_KEY
     ]
     assert not any(Role.VIEWER in ACTIONS[right.action] for right in changes)
+
+
+@pytest.mark.parametrize("rights", OWN, ids=len)
+def test_a_key_is_held_to_its_creators_role_of_the_tenants_own(acme, rows, rights):
+    member = factories.make_own_member(acme, *rights)
+    knocks = factories.api_client(factories.make_key(acme, member=member))
+    held = BASE | set(rights)
+    for verb, route, pattern, right in operations():
+        with transaction.atomic():
+            response = getattr(knocks, verb)(
+                path_to(route, pattern, "acme"), {}, "application/json"
+            )
+            if right.action not in held:
+                assert (response.status_code, response.json()["code"]) == (403, "role_not_enough")
+            else:
+                assert response.status_code != 403, route
+            transaction.set_rollback(True)

@@ -45,6 +45,8 @@ PUBLIC = {
     "accounts/login/code/confirm/",  # leads to the log-in: there is no log-in by code
     "accounts/2fa/authenticate/",  # between the password and the session
     "accounts/2fa/webauthn/login/",  # the log-in by passkey
+    "accounts/oidc/<slug:provider_id>/login/",  # away to the provider; POST alone, 404 without one
+    "accounts/oidc/<slug:provider_id>/callback/",
     "invitations/<str:token>/",  # the link in a mail; says nothing without a good one
     "accounts/inactive/",
     "admin/login/",

@@ -154,7 +154,7 @@ def test_the_state_of_the_chain_is_told_as_it_was_seen(acme, alice, browser, pag
     shown = text(browser(alice).get(page))
     assert "Sealed: 2 entries" in shown
     assert "Intact up to seal 2 at the last verification" in shown
-    with scope.as_system("forgery"), connection.cursor() as cursor:
+    with factories.past_the_rights(), connection.cursor() as cursor:
         cursor.execute("UPDATE tenants_auditentry SET actor = 'x'")
     with scope.as_tenant(acme):
         sealing.verify(acme, now=now)

@@ -42,7 +42,7 @@ def lead_erase(request: TenantRequest, pk: int) -> HttpResponse:
     return decide(request, Question(title, _("Erase"), points, page, "trash", danger=True), form)
 
 
-@requires("leads.export")
+@requires("leads.disclose")
 @require_safe
 @fresh
 def lead_subject_export(request: TenantRequest, pk: int) -> HttpResponse:

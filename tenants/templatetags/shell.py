@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 
 from django import template
+from django.conf import settings
 
 from agenticos import scope
 from tenants.context import Place
@@ -25,6 +26,12 @@ def stripe(tenant: Tenant) -> str:
 def href_in(place: Place, tenant: Tenant) -> str:
     """The address of a place of the menu in this tenant."""
     return place.href(tenant)
+
+
+@register.simple_tag
+def oidc_name() -> str:
+    """What the provider is called that one may log in through; empty where there is none."""
+    return settings.OIDC_NAME if settings.OIDC_SERVER_URL else ""
 
 
 @register.simple_tag(takes_context=True)

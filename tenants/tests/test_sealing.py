@@ -19,7 +19,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agenticos import scope
-from agenticos.tests.factories import make_tenant, make_user
+from agenticos.tests.factories import make_tenant, make_user, past_the_rights
 from tenants import audit, sealing, tasks
 from tenants.append_only import AppendOnlyError, altering
 from tenants.models import AuditCheck, AuditEntry, AuditSeal
@@ -47,7 +47,7 @@ def verify(tenant):
 
 def sql(statement, *params):
     """What somebody does who is past the walls."""
-    with scope.as_system("forgery"), connection.cursor() as cursor:
+    with past_the_rights(), connection.cursor() as cursor:
         cursor.execute(statement, params)
 
 
@@ -338,14 +338,14 @@ def test_actors_are_filled_in_where_no_seal_covers_the_entry(acme, alice, chaine
     fill = import_module("tenants.migrations.0013_actors_of_unsealed_entries").fill
     young, nobodys = write(acme, 1, by=alice)[0], write(acme, 1)[0]
     sql("UPDATE tenants_auditentry SET actor_id = NULL WHERE id = %s", young)
-    with scope.as_system("migration"):
+    with past_the_rights():
         fill(apps, SimpleNamespace(connection=connection))
         found = dict(AuditEntry.objects.values_list("pk", "actor_id"))
     assert (found[young], found[nobodys]) == (alice.pk, None)
     seal(acme)
     assert verify(acme).ok
     sql("UPDATE tenants_auditentry SET actor_id = NULL WHERE id = %s", chained[0])
-    with scope.as_system("migration"):
+    with past_the_rights():
         fill(apps, SimpleNamespace(connection=connection))
     assert verify(acme).entry == chained[0]  # a seal covers it: left as it is found
 

@@ -13,8 +13,7 @@ from agenticos.errors import Refused
 from agenticos.tests.factories import make_key, make_member, make_user
 from tenants import actions
 from tenants.models import ApiKey, AuditEntry, Membership
-from tenants.roles import ACTIONS
-from tenants.views.team import NAMES
+from tenants.roles import ACTIONS, NAMES
 
 pytestmark = pytest.mark.django_db
 VALUES = {

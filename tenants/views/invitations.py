@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 @fresh
 def invite(request: TenantRequest) -> HttpResponse:
     """Invite the e-mail address of the form."""
-    form = InvitationForm(request.POST)
+    form = InvitationForm(request.POST, roles=list(request.tenant.custom_roles.all()))
     if not form.is_valid():
         for error in form.errors.values():
             messages.error(request, " ".join(map(str, error)))

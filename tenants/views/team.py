@@ -8,54 +8,18 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
-from django.utils.functional import Promise
-from django.utils.translation import gettext as _, gettext_lazy
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect
 
 from agenticos.errors import Refused
 from agenticos.htmx import render_page
 from agenticos.questions import Question, ask
-from tenants import actions
+from tenants import actions, custom_roles
 from tenants.forms import InvitationForm
 from tenants.http import TenantRequest, fresh, requires
 from tenants.models import Invitation, Membership
-from tenants.roles import ACTIONS, Role, can
-
-# What the rights are called for people, in the order of the table.
-NAMES: dict[str, Promise] = {
-    "tenant.view": gettext_lazy("See the workspace"),
-    "campaigns.view": gettext_lazy("See campaigns and their numbers"),
-    "messages.view_text": gettext_lazy("Read message texts"),
-    "leads.view": gettext_lazy("See leads"),
-    "icp.view": gettext_lazy("See the ICP"),
-    "accounts.view": gettext_lazy("See sending accounts"),
-    "tenant.stop": gettext_lazy("Stop all sending"),
-    "campaigns.control": gettext_lazy("Pause and stop campaigns"),
-    "campaigns.edit": gettext_lazy("Write campaigns and templates"),
-    "messages.test": gettext_lazy("Send test messages"),
-    "messages.resolve": gettext_lazy("Resolve and retry messages"),
-    "leads.edit": gettext_lazy("Edit leads"),
-    "leads.import": gettext_lazy("Import leads"),
-    "campaigns.launch": gettext_lazy("Start campaigns"),
-    "campaigns.resume": gettext_lazy("Resume campaigns, lift the stop"),
-    "leads.export": gettext_lazy("Export leads"),
-    "leads.free": gettext_lazy("Lift a do-not-contact mark"),
-    "leads.erase": gettext_lazy("Erase people for good"),
-    "leads.share_views": gettext_lazy("Change views that others share"),
-    "icp.edit": gettext_lazy("Publish ICP versions"),
-    "accounts.edit": gettext_lazy("Manage sending accounts"),
-    "connections.view": gettext_lazy("See integrations"),
-    "sync.retry": gettext_lazy("Retry and discard what did not reach the CRM"),
-    "tenant.edit": gettext_lazy("Change the settings"),
-    "audit.view": gettext_lazy("Read the audit trail"),
-    "ops.view": gettext_lazy("See how the work goes, and have the data checked"),
-    "connections.manage": gettext_lazy("Manage integrations and their credentials"),
-    "members.manage": gettext_lazy("Manage members"),
-    "privacy.manage": gettext_lazy("Say how long things are kept"),
-    "keys.manage": gettext_lazy("Make API keys"),
-    "keys.oversee": gettext_lazy("See and revoke the API keys of others"),
-}
+from tenants.roles import ACTIONS, CUSTOM, NAMES, Role, can, may_hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +34,39 @@ class Right:
 @require_safe
 def team_list(request: TenantRequest) -> HttpResponse:
     """Who works here, and what the roles mean."""
-    members = list(request.tenant.memberships.select_related("user"))
-    order = list(Role.values)
+    members = list(request.tenant.memberships.select_related("user", "custom_role"))
+    order = [*Role.values, CUSTOM]
+    own = list(custom_roles.of_tenant(request.tenant))
+    for role in own:
+        role.why_kept = custom_roles.why_kept(role.n_members, role.n_invited)  # type: ignore[attr-defined]
     members.sort(key=lambda row: (order.index(row.role), str(row.user).casefold()))
     context = {
         "members": members,
         "owners": sum(row.role == Role.OWNER for row in members),
-        "roles": Role.choices,
+        "roles": custom_roles.choices(own),
+        "own_roles": own,
+        "room": len(own) < custom_roles.MOST,
+        "most": custom_roles.MOST,
+        "my_role": _choice(request.membership),
         "invitations": _invitations(request),
-        "form": InvitationForm(auto_id="invite_%s"),
+        "form": InvitationForm(auto_id="invite_%s", roles=own),
         "rights_table": [
-            Right(str(NAMES.get(action, action)), [role in ACTIONS[action] for role in Role])
+            Right(
+                str(NAMES.get(action, action)),
+                [role in ACTIONS[action] for role in Role]
+                + [may_hold(role.rights, action) for role in own],
+            )
             for action in sorted(ACTIONS, key=_place)
         ],
     }
+    for member in members:
+        member.choice = _choice(member)  # type: ignore[attr-defined]
     return render_page(request, "tenants/team.html", context)
+
+
+def _choice(member: Membership) -> str:
+    """What stands for the member's role in the choice of roles."""
+    return custom_roles.choice_of(member.custom_role) if member.custom_role else member.role
 
 
 def _invitations(request: TenantRequest) -> list[Invitation]:
@@ -92,7 +74,8 @@ def _invitations(request: TenantRequest) -> list[Invitation]:
     if not can(request.membership, "members.manage"):
         return []
     now = timezone.now()
-    waiting = list(request.tenant.invitations.filter(accepted_at=None).order_by("sent_at"))
+    rows = request.tenant.invitations.select_related("custom_role").filter(accepted_at=None)
+    waiting = list(rows.order_by("sent_at"))
     for row in waiting:
         row.is_over = row.expires_at <= now  # type: ignore[attr-defined]
     return waiting
@@ -117,7 +100,7 @@ def member_role(request: TenantRequest, pk: int) -> HttpResponse:
         messages.error(request, str(error))
     else:
         text = _("%(name)s now has the role “%(role)s”.")
-        values = {"name": member.user.get_full_name(), "role": member.get_role_display()}
+        values = {"name": member.user.get_full_name(), "role": member.role_name}
         messages.success(request, text % values)
     return redirect("team:list", request.tenant.slug)
 
@@ -158,5 +141,5 @@ def member_remove(request: TenantRequest, pk: int) -> HttpResponse:
 
 
 def _member(request: TenantRequest, pk: int) -> Membership:
-    members = request.tenant.memberships.select_related("user")
+    members = request.tenant.memberships.select_related("user", "custom_role")
     return get_object_or_404(members, pk=pk)
