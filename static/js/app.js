@@ -15,8 +15,9 @@
     }
   });
   document.addEventListener("htmx:afterRequest", (event) => {
-    const { elt, successful, target } = event.detail;
-    if (successful && dialog?.open && target !== dialogBody && elt.closest?.("dialog")) dialog.close();
+    const { elt, requestConfig, successful, target } = event.detail;
+    const acted = successful && requestConfig.verb !== "get"; // a part of it that loads later is no act
+    if (acted && dialog?.open && target !== dialogBody && elt.closest?.("dialog")) dialog.close();
   });
   dialog?.addEventListener("close", () => dialogBody.replaceChildren());
   dialog?.addEventListener("click", (event) => {
