@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from django.db.models import Count
 from django.utils import timezone
 
 from campaigns import audience
@@ -38,12 +39,13 @@ def _of_each_band(campaign: Campaign, version: IcpVersion, count: int) -> list[i
     room = campaign.limit
     if room <= count:
         return list(scores[:room])
+    # Out of an index: no lead is read to know how far the limit reaches at least.
+    by_band = matching.order_by().values_list("band").annotate(n=Count("*"))
+    numbers: dict[str, int] = dict(by_band)
     found: list[int] = []
-    bands = (Band.HOT, Band.WARM, Band.COLD)
-    for band in bands:
-        found += scores.filter(band=band)[: min(room, count // len(bands))]
-        # At most so many come before the next band. Out of an index: no lead is read for it.
-        room -= matching.filter(band=band).order_by()[:room].count()
+    for band in (each for each in Band if each in numbers):
+        found += scores.filter(band=band)[: min(room, count // len(numbers))]
+        room -= numbers[band]
         if room <= 0:
             break
     return found

@@ -71,13 +71,23 @@ def samples(text: str, leads: Sequence[Lead], *, count: int = SHOWN) -> list[Sam
 
     Raises BadTemplate.
     """
+    return shown(text, leads, count=count)[0]
+
+
+def shown(text: str, leads: Sequence[Lead], *, count: int) -> tuple[list[Sample], dict[str, int]]:
+    """`samples`, and how many of the leads lack which value that the text needs: they are skipped.
+
+    Raises BadTemplate.
+    """
     template = rendering.parse(text)
     bands: dict[str, list[Sample]] = {}
+    lacking: Counter[str] = Counter()
     for lead in leads:
         sample = _sample(template, lead)
         bands.setdefault(sample.band, []).append(sample)
+        lacking.update(sample.missing)
     ordered = [_awkward_first(bands[band]) for band in sorted(bands, key=_rank)]
-    return _awkward_first(_turns(ordered)[:count])
+    return _awkward_first(_turns(ordered)[:count]), dict(lacking)
 
 
 def _awkward_first(found: Sequence[Sample]) -> list[Sample]:
@@ -111,18 +121,6 @@ def fills(leads: Sequence[Lead]) -> list[Fill]:
         Fill(name, str(label), known[name], len(leads))
         for name, label in rendering.PLACEHOLDERS.items()
     ]
-
-
-def missing(text: str, leads: Sequence[Lead]) -> dict[str, int]:
-    """How many of the leads lack which value that the text needs: those people are skipped.
-
-    Raises BadTemplate.
-    """
-    template = rendering.parse(text)
-    lacking: Counter[str] = Counter()
-    for lead in leads:
-        lacking.update(rendering.render(template, values_of(lead), seed=_seed(lead)).missing)
-    return dict(lacking)
 
 
 def _sample(template: rendering.Template, lead: Lead) -> Sample:

@@ -47,6 +47,7 @@ MEANT: Final = {
     "leads:import-discard pk": "checked", "integrations:item pk": "item",
     "integrations:replay pk": "item", "integrations:discard pk": "item",
     "integrations:credential pk": "crm", "integrations:off pk": "crm", "keys:pk": "key",
+    "team:role-edit pk": "own role", "team:role-delete pk": "own role",
 }  # fmt: skip
 # Addresses that are files and no pages: as long as they are large.
 FILES: Final = (

@@ -44,6 +44,7 @@ from leads.models import (
 )
 from tenants import api_keys
 from tenants.models import AuditEntry, Membership, Notification, User
+from tenants.role_models import CustomRole
 
 ACCOUNTS: Final = 50
 SYNC_ITEMS: Final = 1_000
@@ -373,6 +374,10 @@ def _rest(stage: Stage, space: Workspace) -> None:
         Membership.objects.get(), name="ci", scopes=["leads:read"], days=90, by=None, now=now
     )
     space.ids["key"] = key.pk
+    rights = ["campaigns.edit", "leads.edit"]
+    for number in range(10):
+        role = CustomRole.objects.create(tenant=stage.tenant, name=f"Role {number}", rights=rights)
+        space.ids["own role"] = role.pk
     for number in range(20):
         person = User.objects.create_user(f"person{number}@example.com")
         member = Membership.objects.create(tenant=stage.tenant, user=person, role="viewer")

@@ -188,8 +188,8 @@ def preview_of(text: str, leads: list[Lead]) -> dict[str, Any]:
     if not text.strip():
         return context
     try:
-        context["samples"] = sampling.samples(text, leads, count=PREVIEWS)
-        context["lacking"] = list(sampling.missing(text, leads).items())
+        context["samples"], lacking = sampling.shown(text, leads, count=PREVIEWS)
+        context["lacking"] = list(lacking.items())
     except rendering.BadTemplate as error:
         context["problem"] = error.sentence
     return context
