@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from django.test import Client
 from django.urls import reverse
 
+from agenticos.tests import environment
 from agenticos.tests.factories import make_user
 from tenants.models import User
 
@@ -308,3 +311,66 @@ def test_a_provider_that_is_away_is_said_to_be(provider, settings):
     answer = Client().post(LOGIN)
     assert answer.status_code == 503
     assert "does not answer" in answer.content.decode()
+
+
+# --- Out of the environment -------------------------------------------------------------------
+
+SAID = {
+    "OIDC_SERVER_URL": "https://id.example.com/realms/acme", "OIDC_CLIENT_ID": "us",
+    "OIDC_CLIENT_SECRET": "hush",
+}  # fmt: skip
+SHOW = """
+import json
+import subprocess
+import sys
+from agenticos import settings
+apps = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]
+print(json.dumps([
+    settings.OIDC_NAME,
+    settings.CONTENT_SECURITY_POLICY["DIRECTIVES"]["form-action"],
+    [app["settings"]["server_url"] for app in apps],
+]))
+"""
+
+
+def started(**variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", SHOW],
+        cwd=environment.ROOT,
+        env={**environment.for_children(), **environment.PRODUCTION, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_its_host_is_where_forms_may_lead():
+    name, forms, servers = json.loads(started(**SAID).stdout)
+    assert (name, forms) == ("id.example.com", ["'self'", "https://id.example.com"])
+    assert servers == ["https://id.example.com/realms/acme"]
+    assert json.loads(started(**SAID, OIDC_NAME="Acme ID").stdout)[0] == "Acme ID"
+
+
+def test_unset_there_is_none():
+    assert json.loads(started().stdout) == ["", ["'self'"], []]
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({**SAID, "OIDC_SERVER_URL": "http://id.example.com"}, "an https address"),
+        ({**SAID, "OIDC_SERVER_URL": "id.example.com"}, "OIDC_SERVER_URL"),
+        ({**SAID, "OIDC_CLIENT_SECRET": ""}, "takes OIDC_CLIENT_ID and OIDC_CLIENT_SECRET"),
+        ({**SAID, "OIDC_CLIENT_ID": ""}, "takes OIDC_CLIENT_ID and OIDC_CLIENT_SECRET"),
+    ],
+)
+def test_half_of_a_provider_stops_the_start(variables, said):
+    done = started(**variables)
+    assert done.returncode == 1
+    assert said in done.stderr.strip().splitlines()[-1]
+
+
+def test_staff_set_up_no_provider_in_the_administration():
+    from django.contrib import admin
+
+    assert not [model for model in admin.site._registry if model._meta.app_label == "socialaccount"]
