@@ -96,10 +96,13 @@ def accept(invitation: Invitation, user: User, *, now: datetime) -> Membership:
 
 
 @transaction.atomic
-def accept_as_new(invitation: Invitation, *, name: str, password: str, now: datetime) -> Membership:
+def accept_as_new(
+    invitation: Invitation, *, name: str, password: str | None, now: datetime
+) -> Membership:
     """Make an account for the invited person, whose mail proves the address, and let them in.
 
-    Raises Refused like `accept`, and when the address has got an account meanwhile.
+    Without a password they log in through the provider that has vouched for the address. Raises
+    Refused like `accept`, and when the address has got an account meanwhile.
     """
     _waiting(invitation)  # whoever uses the same link waits here
     text = _("There is an account with this e-mail address by now. Log in to accept.")
@@ -111,6 +114,25 @@ def accept_as_new(invitation: Invitation, *, name: str, password: str, now: date
     except IntegrityError:  # by way of another tenant's invitation, at the same moment
         raise Refused(text, code="has_account") from None
     return accept(invitation, user, now=now)
+
+
+def enter_by_address(email: str, *, name: str, now: datetime) -> User | None:
+    """Accept the oldest invitation for an address that a provider has proven, as a new person.
+
+    None when nobody without an account is invited under it. Raises Refused like `accept`.
+    """
+    with scope.as_system("the invitation of a person whom a provider vouches for"):
+        rows = Invitation.objects.select_related("tenant").filter(
+            email=email.strip().lower(),
+            accepted_at=None,
+            sent_at__gt=now - INVITATION_LASTS,
+            tenant__suspended_at=None,
+        )
+        row = rows.order_by("pk").first()
+    if row is None:
+        return None
+    with scope.as_tenant(row.tenant_id):
+        return accept_as_new(row, name=name, password=None, now=now).user
 
 
 def token_of(invitation: Invitation) -> str:

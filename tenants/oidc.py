@@ -1,13 +1,15 @@
-"""Log-in through an OpenID Connect provider: of people who have an account, by verified address.
+"""Log-in through an OpenID Connect provider, by verified address: of people who have an account,
+and of people who are invited, who get one.
 
 allauth does state, PKCE and the exchange of the code. Here the ID token is always verified (allauth
-skips that for one it got over TLS), nobody signs up, nothing is connected or stored, and whatever
-goes wrong is one page that says so. Second factors and closed accounts are met afterwards, as with
-a password.
+skips that for one it got over TLS), nobody else signs up, nothing is connected or stored, and
+whatever goes wrong is one page that says so. Second factors and closed accounts are met afterwards,
+as with a password.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -24,10 +26,13 @@ from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from tenants import events
+from agenticos.errors import Refused
+from tenants import events, inviting
+from tenants.models import User
 
 # A token says itself how it is signed: shared secrets and "none" are no proof.
 SIGNED_BY: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
@@ -40,7 +45,7 @@ def refused(request: HttpRequest, reason: str, status: int) -> HttpResponse:
 
 
 class Adapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth is untyped
-    """Opens an account that is there, for who has proven its address; nothing else."""
+    """Opens an account, or accepts an invitation, for who has proven its address; nothing else."""
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
         return False
@@ -50,6 +55,8 @@ class Adapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth is 
         claims = sociallogin.account.extra_data.get("id_token") or {}
         if claims.get("email_verified") is not True:
             raise ImmediateHttpResponse(refused(request, "unverified", HTTPStatus.FORBIDDEN))
+        if sociallogin.state.get("process") == AuthProcess.LOGIN and not sociallogin.is_existing:
+            sociallogin.user = _invited(claims) or sociallogin.user
         if sociallogin.state.get("process") != AuthProcess.LOGIN or not sociallogin.is_existing:
             raise ImmediateHttpResponse(refused(request, "unknown", HTTPStatus.FORBIDDEN))
 
@@ -58,6 +65,16 @@ class Adapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth is 
     ) -> None:
         reason = "cancelled" if error == AuthError.CANCELLED else "failed"
         raise ImmediateHttpResponse(refused(request, reason, HTTPStatus.FORBIDDEN))
+
+
+def _invited(claims: dict[str, Any]) -> User | None:
+    """Who is invited under the proven address, as a member from now on."""
+    name = " ".join(str(claims.get("name") or "").split())[:120]
+    with suppress(Refused):
+        return inviting.enter_by_address(
+            str(claims.get("email") or ""), name=name, now=timezone.now()
+        )
+    return None
 
 
 class VerifyingAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]

@@ -83,6 +83,7 @@ SYSTEM = {
     "tenants/second_factor.py": "the memberships of the person who logged in",
     "tenants/authentication.py": "the key of a program, before its tenant is known",
     "tenants/tasks.py": "entries that wait to be sealed, and what is over its time, of all tenants",
+    "tenants/inviting.py": "the invitation of a person whom a provider vouches for",
     "tenants/sealing.py": "retention of a tenant's trail: the pages' role may not delete there",
     "leads/tasks.py": "sweeps over all tenants",
     "campaigns/tasks.py": "sweeps over all tenants",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -18,8 +21,12 @@ from allauth.socialaccount.models import SocialAccount
 from cryptography.hazmat.primitives.asymmetric import rsa
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
-from agenticos.tests.factories import make_user
+from agenticos import scope
+from agenticos.tests import environment
+from agenticos.tests.factories import make_role, make_user
+from tenants import inviting
 from tenants.models import User
 
 pytestmark = pytest.mark.django_db
@@ -284,13 +291,53 @@ def test_staff_enter_the_administration_with_their_second_factor_alone(provider,
 
 
 def test_a_suspended_tenant_stays_shut(acme, vera, provider):
-    from django.utils import timezone
-
     acme.suspended_at = timezone.now()
     acme.save()
     client = Client()
     come_back(client, leave(client, provider))
     assert client.get(reverse("tenant-home", args=["acme"])).status_code == 403
+
+
+def invited(tenant, by, email="new@example.com"):
+    with scope.as_tenant(tenant):
+        role = make_role(tenant, "leads.edit")
+        return inviting.invite(tenant, email, f"custom-{role.pk}", by=by, now=timezone.now())
+
+
+def test_who_is_invited_enters_as_a_member(acme, alice, provider):
+    invited(acme, alice)
+    provider.claims = {"email": "New@example.com", "name": "  New\n Person "}
+    client = Client()
+    assert come_back(client, leave(client, provider)).status_code == 302
+    person = whom(client)
+    assert (person.email, person.name, person.has_usable_password()) == (
+        "new@example.com", "New Person", False,
+    )  # fmt: skip
+    assert client.get(reverse("tenant-home", args=["acme"])).status_code == 200
+    with scope.as_tenant(acme):
+        assert person.memberships.get().role_name == "Closer"
+
+
+@pytest.mark.parametrize("why", ["over", "withdrawn", "suspended", "unverified", "full"])
+def test_an_invitation_that_is_not_good_opens_nothing(acme, alice, provider, why):
+    row = invited(acme, alice)
+    provider.claims = {"email": "new@example.com"}
+    if why == "unverified":
+        provider.claims["email_verified"] = False
+    elif why in ("suspended", "full"):
+        acme.suspended_at = timezone.now() if why == "suspended" else None
+        acme.max_members = 1
+        acme.save()
+    with scope.as_tenant(acme):
+        if why == "over":
+            row.sent_at -= timedelta(days=8)
+            row.save()
+        elif why == "withdrawn":
+            inviting.withdraw(row, by=alice)
+    client = Client()
+    assert come_back(client, leave(client, provider)).status_code == 403
+    assert whom(client) is None
+    assert not User.objects.filter(email="new@example.com").exists()
 
 
 def test_nothing_is_connected_to_who_is_logged_in(acme, alice, vera, browser, provider):
@@ -308,3 +355,66 @@ def test_a_provider_that_is_away_is_said_to_be(provider, settings):
     answer = Client().post(LOGIN)
     assert answer.status_code == 503
     assert "does not answer" in answer.content.decode()
+
+
+# --- Out of the environment -------------------------------------------------------------------
+
+SAID = {
+    "OIDC_SERVER_URL": "https://id.example.com/realms/acme", "OIDC_CLIENT_ID": "us",
+    "OIDC_CLIENT_SECRET": "hush",
+}  # fmt: skip
+SHOW = """
+import json
+import subprocess
+import sys
+from agenticos import settings
+apps = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]
+print(json.dumps([
+    settings.OIDC_NAME,
+    settings.CONTENT_SECURITY_POLICY["DIRECTIVES"]["form-action"],
+    [app["settings"]["server_url"] for app in apps],
+]))
+"""
+
+
+def started(**variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", SHOW],
+        cwd=environment.ROOT,
+        env={**environment.for_children(), **environment.PRODUCTION, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_its_host_is_where_forms_may_lead():
+    name, forms, servers = json.loads(started(**SAID).stdout)
+    assert (name, forms) == ("id.example.com", ["'self'", "https://id.example.com"])
+    assert servers == ["https://id.example.com/realms/acme"]
+    assert json.loads(started(**SAID, OIDC_NAME="Acme ID").stdout)[0] == "Acme ID"
+
+
+def test_unset_there_is_none():
+    assert json.loads(started().stdout) == ["", ["'self'"], []]
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({**SAID, "OIDC_SERVER_URL": "http://id.example.com"}, "an https address"),
+        ({**SAID, "OIDC_SERVER_URL": "id.example.com"}, "OIDC_SERVER_URL"),
+        ({**SAID, "OIDC_CLIENT_SECRET": ""}, "takes OIDC_CLIENT_ID and OIDC_CLIENT_SECRET"),
+        ({**SAID, "OIDC_CLIENT_ID": ""}, "takes OIDC_CLIENT_ID and OIDC_CLIENT_SECRET"),
+    ],
+)
+def test_half_of_a_provider_stops_the_start(variables, said):
+    done = started(**variables)
+    assert done.returncode == 1
+    assert said in done.stderr.strip().splitlines()[-1]
+
+
+def test_staff_set_up_no_provider_in_the_administration():
+    from django.contrib import admin
+
+    assert not [model for model in admin.site._registry if model._meta.app_label == "socialaccount"]
