@@ -54,5 +54,6 @@ def test_the_hunt_sees_an_answer_that_the_document_does_not_know(target, monkeyp
 def test_the_hunt_sees_what_is_taken_against_the_document(target, monkeypatch):
     lenient = serializers.Serializer.to_internal_value
     monkeypatch.setattr("agenticos.api.shapes.Strict.to_internal_value", lenient)
+    # Which examples there are depends on the modules that are loaded: many, so that one is found.
     with pytest.raises(FailureGroup, match="Schema-violating request accepted"):
-        fuzzing_api.hunt("POST /api/v1/accounts/{id}/block", *target, allowed=False, count=60)
+        fuzzing_api.hunt("POST /api/v1/accounts/{id}/block", *target, allowed=False, count=400)
