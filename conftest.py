@@ -7,6 +7,7 @@ models stand inside fixtures.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +16,13 @@ from agenticos.tests import environment
 
 environment.enter()
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+
+# The same examples in every run of the same code: a suite that is green stays green. New ones are
+# looked for with `HYPOTHESIS_PROFILE=default`.
+hypothesis.settings.register_profile("suite", derandomize=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 # They import what only a benchmark's own environment has.
 collect_ignore_glob = ["agenticos/bench/peers/*_peer.py"]

@@ -69,7 +69,7 @@ _NOBODY: Final = frozenset(
         "suporte", "atendimento", "o", "a", "os", "as", "um", "uma", "eu", "meu", "minha",
     ]
 )  # fmt: skip
-_BREAK = re.compile(r"\s*[|•·/\\(\[{:;,–—~*]\s*|\s+[-_]\s+|\n")
+_BREAK = re.compile(r"\s*[|•·/\\(\[{:;,–—~*@]\s*|\s+[-_]\s+|\n")
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’.\-][^\W\d_]+)*", re.UNICODE)
 
 

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from leads.names import first_name
 
@@ -91,6 +91,7 @@ def test_a_name_that_only_repeats_a_long_handle_is_none():
 
 
 @given(st.text(max_size=40))
+@example("ਓ@")
 def test_any_text_gives_clean_text(name):
     found = first_name(name)
     assert found == found.strip()
