@@ -314,7 +314,9 @@ def test_two_owners_who_end_each_other_leave_one(acme, alice, act, repeat):
 def test_one_link_used_twice_at_once_makes_one_member(acme, repeat):
     path = link(make_invitation(acme))
     answers = together(*[lambda: Client().post(path, NEW).status_code] * 4)
-    assert set(answers) <= {302, 404}
+    # Who came too late: the link is used, or the account is there and the page says to log in.
+    assert set(answers) <= {302, 404, 200}
+    assert 302 in answers
     assert User.objects.filter(email="nina@example.com").count() == 1
     assert list(roles(acme)) == ["nina@example.com"]
     assert audited(acme).count("membership.created") == 1
