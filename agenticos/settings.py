@@ -7,92 +7,31 @@
 from __future__ import annotations
 
 import base64
-import os
 import zoneinfo
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import environ
 from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = BASE_DIR / "var"
-
-env = environ.Env()
-# ENV_FILE names another file to read, or with an empty value none: tests read none.
-_files = (
-    [Path(os.environ["ENV_FILE"])]
-    if os.environ.get("ENV_FILE")
-    else []
-    if "ENV_FILE" in os.environ
-    else [BASE_DIR / ".env", VAR_DIR / "local.env"]
+from agenticos.variables import (
+    BASE_DIR,
+    VAR_DIR,
+    address,
+    env,
+    number,
+    one_of,
+    origin,
+    switch,
+    url_config,
+    wrong,
 )
-for _file in _files:
-    if _file.is_file():
-        environ.Env.read_env(_file)  # what the environment says already wins
-        break
-
-
-def _wrong(name: str, expected: str, *, show: bool = True) -> ImproperlyConfigured:
-    """The error of a wrong value: a sentence with the variable's name and what is expected."""
-    value = f" is {env.str(name, '')!r}" if show else " is wrong"
-    return ImproperlyConfigured(f"{name}{value}; expected {expected}.")
-
-
-def _one_of(name: str, default: str, allowed: tuple[str, ...]) -> str:
-    value = env.str(name, default)
-    if value not in allowed:
-        raise _wrong(name, f"one of: {', '.join(allowed)}")
-    return str(value)
-
-
-def _number(name: str, default: int, *, least: int = 1) -> int:
-    try:
-        value = int(env.str(name, "") or default)
-    except ValueError:
-        raise _wrong(name, f"a whole number of {least} or more") from None
-    if value < least:
-        raise _wrong(name, f"a whole number of {least} or more")
-    return value
-
-
-def _switch(name: str, default: bool) -> bool:
-    value = env.str(name, "").lower()
-    if value not in {"", "on", "off", "true", "false", "yes", "no", "1", "0"}:
-        raise _wrong(name, "on or off")
-    return value in {"on", "true", "yes", "1"} if value else default
-
-
-def _address(name: str, default: str) -> str:
-    value = env.str(name, "") or default
-    parts = urlsplit(value)
-    if parts.scheme not in ("https", "http") or not parts.hostname or parts.query:
-        raise _wrong(name, "an address such as https://host/path")
-    return value.rstrip("/")
-
-
-def _origin(address: str) -> str:
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def _url_config(name: str, read: Callable[[str], dict[str, Any]], example: str) -> dict[str, Any]:
-    """A Django setting out of a URL, which may hold a password and so is not shown."""
-    try:
-        config = read(env.str(name))
-    except Exception as error:
-        raise _wrong(name, f"an address such as {example}", show=False) from error
-    return config
-
 
 # --- Identity and hosts -----------------------------------------------------------------------
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "testserver"}
 
-DEBUG = _switch("DEBUG", False)
+DEBUG = switch("DEBUG", False)
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # Local means that nobody but this machine can reach it; anything else must be safe at the start.
@@ -113,11 +52,11 @@ for _name, _value in (("CREDENTIAL_KEYS", CREDENTIAL_KEYS), ("JWT_KEYS", JWT_KEY
         except ValueError:
             _bytes = b""
         if len(_bytes) != 32 or not _part.partition(":")[0].strip():
-            raise _wrong(_name, "name:base64 of 32 bytes, the newest first, by commas", show=False)
+            raise wrong(_name, "name:base64 of 32 bytes, the newest first, by commas", show=False)
         if _name == "JWT_KEYS" and _part.partition(":")[2].strip() in CREDENTIAL_KEYS:
-            raise _wrong(_name, "keys that are not in CREDENTIAL_KEYS as well", show=False)
+            raise wrong(_name, "keys that are not in CREDENTIAL_KEYS as well", show=False)
 if SECRET_KEY in CREDENTIAL_KEYS:
-    raise _wrong("SECRET_KEY", "a value that is not in CREDENTIAL_KEYS as well", show=False)
+    raise wrong("SECRET_KEY", "a value that is not in CREDENTIAL_KEYS as well", show=False)
 if not IS_LOCAL:
     if DEBUG:
         raise ImproperlyConfigured("DEBUG is on while ALLOWED_HOSTS names a public host.")
@@ -198,10 +137,10 @@ DATABASE_URL = env.str("DATABASE_URL", "")
 if DATABASE_URL:
     _example = "postgres://user:password@host:5432/name"
     DATABASES: dict[str, dict[str, Any]] = {
-        "default": _url_config("DATABASE_URL", env.db_url_config, _example)
+        "default": url_config("DATABASE_URL", env.db_url_config, _example)
     }
     if not DATABASES["default"]["ENGINE"].endswith(("sqlite3", "postgresql")):
-        raise _wrong("DATABASE_URL", f"an address such as {_example}", show=False)
+        raise wrong("DATABASE_URL", f"an address such as {_example}", show=False)
 else:
     DATABASES = {
         "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": VAR_DIR / "db.sqlite3"}
@@ -235,7 +174,7 @@ else:
 
 REDIS_URL = env.str("REDIS_URL", "")
 if REDIS_URL and urlsplit(REDIS_URL).scheme not in ("redis", "rediss", "unix"):
-    raise _wrong("REDIS_URL", "an address such as redis://host:6379/0, or nothing", show=False)
+    raise wrong("REDIS_URL", "an address such as redis://host:6379/0, or nothing", show=False)
 # The database's cache keeps counts of log-in attempts, which nobody may crowd out.
 _in_database = {
     "BACKEND": "django.core.cache.backends.db.DatabaseCache",
@@ -268,7 +207,7 @@ STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 
 # --- Workers ----------------------------------------------------------------------------------
-Q_WORKERS = _number("Q_WORKERS", 3)
+Q_WORKERS = number("Q_WORKERS", 3)
 Q_CLUSTER = {
     "name": "agenticos",
     "orm": "default",
@@ -343,10 +282,10 @@ ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_REAUTHENTICATION_TIMEOUT = FRESH_S = 300
 ACCOUNT_FORMS = {"login": "tenants.account_forms.LoginForm"}
-TRUSTED_PROXIES = _number("TRUSTED_PROXIES", 0, least=0)
+TRUSTED_PROXIES = number("TRUSTED_PROXIES", 0, least=0)
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
 # The second factor. Required of owners, managers and staff; and of all where a workspace says so.
-REQUIRE_MFA = _switch("REQUIRE_MFA", True)
+REQUIRE_MFA = switch("REQUIRE_MFA", True)
 MFA_ADAPTER = "tenants.second_factor.Adapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
@@ -365,11 +304,11 @@ MFA_FORMS = {
 # Log-in through a company's own OpenID Connect provider; off where no server is named. It opens
 # existing accounts by a verified address and stores nothing of its own (tenants/oidc.py).
 OIDC_SERVER_URL = (
-    _address("OIDC_SERVER_URL", "https://unset") if env.str("OIDC_SERVER_URL", "") else ""
+    address("OIDC_SERVER_URL", "https://unset") if env.str("OIDC_SERVER_URL", "") else ""
 )
 OIDC_NAME = env.str("OIDC_NAME", "") or urlsplit(OIDC_SERVER_URL).hostname or ""
 if OIDC_SERVER_URL and not (OIDC_SERVER_URL.startswith("https://") or IS_LOCAL):
-    raise _wrong("OIDC_SERVER_URL", "an https address, since a person's identity comes from it")
+    raise wrong("OIDC_SERVER_URL", "an https address, since a person's identity comes from it")
 if OIDC_SERVER_URL and not (env.str("OIDC_CLIENT_ID", "") and env.str("OIDC_CLIENT_SECRET", "")):
     raise ImproperlyConfigured("OIDC_SERVER_URL takes OIDC_CLIENT_ID and OIDC_CLIENT_SECRET.")
 SOCIALACCOUNT_ADAPTER = "tenants.oidc.Adapter"
@@ -405,7 +344,7 @@ REST_FRAMEWORK: dict[str, Any] = {
 }
 # How often programs may call, as (calls a minute, calls at once): each key; above it all keys of a
 # tenant together; and an address whose calls come without a good key.
-_per_key, _per_tenant = _number("API_KEY_PER_MINUTE", 600), _number("API_TENANT_PER_MINUTE", 3000)
+_per_key, _per_tenant = number("API_KEY_PER_MINUTE", 600), number("API_TENANT_PER_MINUTE", 3000)
 API_LIMITS: dict[str, tuple[int, int]] = {
     "key": (_per_key, _per_key),
     "tenant": (_per_tenant, _per_tenant),
@@ -424,12 +363,12 @@ SPECTACULAR_SETTINGS = {
 }
 
 # --- Language and time ------------------------------------------------------------------------
-LANGUAGE_CODE = _one_of("LANGUAGE_CODE", "en", ("en", "pt-br"))
+LANGUAGE_CODE = one_of("LANGUAGE_CODE", "en", ("en", "pt-br"))
 LANGUAGES = [("en", _("English")), ("pt-br", _("Portuguese (Brazil)"))]
 LOCALE_PATHS = [BASE_DIR / "agenticos" / "locale"]
 TIME_ZONE = env.str("TIME_ZONE", "America/Sao_Paulo")
 if TIME_ZONE not in zoneinfo.available_timezones():
-    raise _wrong("TIME_ZONE", "an IANA time zone, such as America/Sao_Paulo")
+    raise wrong("TIME_ZONE", "an IANA time zone, such as America/Sao_Paulo")
 USE_I18N = True
 USE_TZ = True
 
@@ -444,7 +383,7 @@ CONTENT_SECURITY_POLICY = {
         "connect-src": [SELF],
         "manifest-src": [SELF],
         # The log-in button posts to us and is sent on to the provider.
-        "form-action": [SELF, *([_origin(OIDC_SERVER_URL)] if OIDC_SERVER_URL else [])],
+        "form-action": [SELF, *([origin(OIDC_SERVER_URL)] if OIDC_SERVER_URL else [])],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],
         "object-src": [NONE],
@@ -477,35 +416,35 @@ EMAIL_FILE_PATH = VAR_DIR / "mail"
 EMAIL_TIMEOUT = 10
 if _email_url := env.str("EMAIL_URL", ""):
     vars().update(
-        _url_config("EMAIL_URL", env.email_url_config, "smtp+tls://user:password@host:587")
+        url_config("EMAIL_URL", env.email_url_config, "smtp+tls://user:password@host:587")
     )
 else:
     EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "AgenticOS <agenticos@example.com>")
 
 # --- Providers --------------------------------------------------------------------------------
-GHL_BASE_URL = _address("GHL_BASE_URL", "https://services.leadconnectorhq.com")
+GHL_BASE_URL = address("GHL_BASE_URL", "https://services.leadconnectorhq.com")
 GHL_API_VERSION = env.str("GHL_API_VERSION", "")
-INSTAGRAM_GRAPH_BASE_URL = _address("INSTAGRAM_GRAPH_BASE_URL", "https://graph.instagram.com/v25.0")
-HTTP_TIMEOUT_S = _number("HTTP_TIMEOUT_S", 20)
-OUTBOUND_ALLOW_PRIVATE = _switch("OUTBOUND_ALLOW_PRIVATE", False)
-SANDBOX_PORT = _number("SANDBOX_PORT", 9009)
+INSTAGRAM_GRAPH_BASE_URL = address("INSTAGRAM_GRAPH_BASE_URL", "https://graph.instagram.com/v25.0")
+HTTP_TIMEOUT_S = number("HTTP_TIMEOUT_S", 20)
+OUTBOUND_ALLOW_PRIVATE = switch("OUTBOUND_ALLOW_PRIVATE", False)
+SANDBOX_PORT = number("SANDBOX_PORT", 9009)
 
 if not IS_LOCAL:
     if OUTBOUND_ALLOW_PRIVATE:
-        raise _wrong("OUTBOUND_ALLOW_PRIVATE", "off where ALLOWED_HOSTS names a public host")
+        raise wrong("OUTBOUND_ALLOW_PRIVATE", "off where ALLOWED_HOSTS names a public host")
     for _name, _value in (
         ("GHL_BASE_URL", GHL_BASE_URL),
         ("INSTAGRAM_GRAPH_BASE_URL", INSTAGRAM_GRAPH_BASE_URL),
     ):
         if not _value.startswith("https://"):
-            raise _wrong(_name, "an https address: credentials travel to it")
+            raise wrong(_name, "an https address: credentials travel to it")
     if any(not origin.startswith("https://") for origin in CSRF_TRUSTED_ORIGINS):
-        raise _wrong("CSRF_TRUSTED_ORIGINS", "https origins, such as https://app.example.com")
+        raise wrong("CSRF_TRUSTED_ORIGINS", "https origins, such as https://app.example.com")
     if len(set(SECRET_KEY)) < 12:
-        raise _wrong("SECRET_KEY", "50 or more random characters", show=False)
+        raise wrong("SECRET_KEY", "50 or more random characters", show=False)
     if any(len(set(base64.b64decode(p.partition(":")[2]))) < 8 for p in CREDENTIAL_KEYS.split(",")):
-        raise _wrong("CREDENTIAL_KEYS", "keys of 32 random bytes", show=False)
+        raise wrong("CREDENTIAL_KEYS", "keys of 32 random bytes", show=False)
 
 # --- The engine -------------------------------------------------------------------------------
 SLICE_BUDGET_S = 20  # far under Q_CLUSTER["timeout"], so that a slice always ends by itself
@@ -521,10 +460,10 @@ SYNC_MAX_ATTEMPTS = 10
 # --- Watching ---------------------------------------------------------------------------------
 METRICS_TOKEN = env.str("METRICS_TOKEN", "")
 if METRICS_TOKEN and len(METRICS_TOKEN) < 20:
-    raise _wrong("METRICS_TOKEN", "20 or more random characters, or nothing", show=False)
+    raise wrong("METRICS_TOKEN", "20 or more random characters, or nothing", show=False)
 SENTRY_DSN = env.str("SENTRY_DSN", "")
 if SENTRY_DSN and not (urlsplit(SENTRY_DSN).username and urlsplit(SENTRY_DSN).hostname):
-    raise _wrong("SENTRY_DSN", "an address such as https://key@host/1, or nothing", show=False)
+    raise wrong("SENTRY_DSN", "an address such as https://key@host/1, or nothing", show=False)
 SENTRY_ENVIRONMENT = env.str("SENTRY_ENVIRONMENT", "") or ("local" if IS_LOCAL else "production")
 SENTRY_RELEASE = env.str("SENTRY_RELEASE", "")
 
@@ -537,8 +476,8 @@ ICP_TOUCHES = "campaigns.touched.campaigns_touched"
 RETENTION = ["leads.keeping", "integrations.keeping", "tenants.keeping"]
 
 # --- Logs -------------------------------------------------------------------------------------
-LOG_FORMAT = _one_of("LOG_FORMAT", "console", ("console", "json"))
-LOG_LEVEL = _one_of("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+LOG_FORMAT = one_of("LOG_FORMAT", "console", ("console", "json"))
+LOG_LEVEL = one_of("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

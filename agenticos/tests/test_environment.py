@@ -12,7 +12,7 @@ from django.db import connection
 
 from agenticos.tests import environment
 
-READERS = r'(?:env\.\w+|_one_of|_number|_switch|_address|_url_config)\(\s*"([A-Z][A-Z0-9_]+)"'
+READERS = r'(?:env\.\w+|one_of|number|switch|address|url_config)\(\s*"([A-Z][A-Z0-9_]+)"'
 
 
 def read_by(path: str) -> set[str]:
