@@ -10,10 +10,8 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from agenticos import scope
@@ -33,7 +31,8 @@ from campaigns.ledger import (
     wake,
 )
 from campaigns.models import Message, SendingAccount
-from integrations.errors import Fault, TryLater, Unsure
+from campaigns.verdicts import Verdict, verdict_on
+from integrations.errors import Fault, TryLater
 from leads.models import Lead
 from tenants.models import Tenant
 
@@ -86,7 +85,7 @@ def _settle_and_mark(
     stopped = [row for row in begin if states.get(row.campaign_id) != ("running", row.caps)]
     reserved = _reserve_leads(going, now)
     rows = [
-        (held, outcome, _verdict(held, outcome, now, ended=_ended(states, held)))
+        (held, outcome, verdict_on(held, outcome, now, ended=_ended(states, held)))
         for held, outcome in done
     ]
     marks = [row for row in going if row.id in reserved]
@@ -171,7 +170,7 @@ def _reserve_leads(rows: Sequence[Held], now: datetime) -> set[int]:
 
 
 def _write(
-    rows: Sequence[tuple[Held, Outcome, _Verdict]],
+    rows: Sequence[tuple[Held, Outcome, Verdict]],
     marks: Sequence[Held],
     now: datetime,
     *,
@@ -250,7 +249,7 @@ def _write(
 
 
 def _follow(
-    rows: Sequence[tuple[Held, Outcome, _Verdict]],
+    rows: Sequence[tuple[Held, Outcome, Verdict]],
     now: datetime,
     tally: Tally,
     *,
@@ -266,71 +265,8 @@ def _follow(
             tally.unused(held.campaign_id, held.account_id, held.periods, held.day)
 
 
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    """Where a row goes, and what of its claim is undone."""
-
-    state: str
-    account_id: int | None
-    attempts: int
-    due_at: datetime
-    reason: str = ""
-    error: str = ""
-    gives_back: bool = False
-    request_fault: bool = False
-
-
-def _verdict(held: Held, outcome: Outcome, now: datetime, *, ended: bool = False) -> _Verdict:
-    """Where an outcome leads; with `ended`, the campaign was stopped while the call was made."""
-    verdict = _fate(held, outcome, now)
-    if ended and verdict.state == State.QUEUED:
-        return replace(verdict, state=State.CANCELLED)
-    return verdict
-
-
-def _fate(held: Held, outcome: Outcome, now: datetime) -> _Verdict:
-    """The state machine of one outcome (design: sent, later, never, perhaps)."""
-    error = outcome.error
-    if error is None and outcome.called:
-        return _Verdict(State.SENT, held.account_id, held.attempts, now)
-    if error is None:  # the fence or a stop came before the call
-        return _Verdict(State.QUEUED, None, held.attempts - 1, now, gives_back=True)
-    detail = error.detail
-    if isinstance(error, Unsure):
-        return _Verdict(State.UNKNOWN, held.account_id, held.attempts, now, error.code, detail)
-    if isinstance(error, TryLater):
-        if held.attempts >= settings.SEND_MAX_ATTEMPTS:
-            return _Verdict(
-                State.FAILED,
-                held.account_id,
-                held.attempts,
-                now,
-                error.code,
-                detail,
-                gives_back=True,
-            )
-        wait = max(pacing.back_off(held.attempts, held.key), error.after or timedelta(0))
-        return _Verdict(
-            State.QUEUED, None, held.attempts, now + wait, error.code, detail, gives_back=True
-        )
-    if error.fault is Fault.ACCOUNT:  # not this lead's problem: back, uncharged
-        return _Verdict(
-            State.QUEUED, None, held.attempts - 1, now, error.code, detail, gives_back=True
-        )
-    return _Verdict(
-        State.FAILED,
-        held.account_id,
-        held.attempts,
-        now,
-        error.code,
-        detail,
-        gives_back=True,
-        request_fault=error.fault is not Fault.LEAD,
-    )
-
-
 def _settle_accounts(
-    rows: Sequence[tuple[Held, Outcome, _Verdict]],
+    rows: Sequence[tuple[Held, Outcome, Verdict]],
     now: datetime,
     *,
     token: str,
@@ -376,9 +312,9 @@ def _settle_accounts(
 
 
 def _settle_counts(
-    rows: Sequence[tuple[Held, Outcome, _Verdict]], now: datetime, tally: Tally, *, owner: str
+    rows: Sequence[tuple[Held, Outcome, Verdict]], now: datetime, tally: Tally, *, owner: str
 ) -> None:
-    by_campaign: dict[int, list[_Verdict]] = defaultdict(list)
+    by_campaign: dict[int, list[Verdict]] = defaultdict(list)
     for held, _, verdict in rows:
         by_campaign[held.campaign_id].append(verdict)
     for campaign_id, verdicts in by_campaign.items():
