@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import timedelta
-from io import StringIO
 
 import pytest
-from allauth.usersessions.models import UserSession
-from django.contrib.admin.models import LogEntry
-from django.contrib.sessions.models import Session
-from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.core.management import CommandError, call_command
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils import timezone
 
-from agenticos import invariants, scope
+from agenticos import scope
 from agenticos.errors import Refused
-from agenticos.leasing import LeaseLost, new_token
-from agenticos.models import Chore
+from agenticos.leasing import LeaseLost
 from agenticos.tests import factories
+from agenticos.tests.sweeping import (
+    DAY,
+    broken,
+    in_chunks_of,
+    make_import,
+    make_old_lead,
+    plant,
+    sweep,
+)
 from campaigns.models import Message
 from integrations import actions as integration_actions
 from integrations.models import Connection, SyncItem
@@ -43,10 +44,8 @@ from leads.models import (
     LeadImport,
     LeadScore,
 )
-from tenants import keeping, retention, tasks
+from tenants import retention
 from tenants.models import (
-    ApiKey,
-    Attempt,
     AuditEntry,
     IdempotencyRecord,
     Invitation,
@@ -54,7 +53,6 @@ from tenants.models import (
 )
 
 pytestmark = pytest.mark.django_db
-DAY = timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)
@@ -65,73 +63,6 @@ def _rings(rung):
 @pytest.fixture
 def now():
     return timezone.now()
-
-
-def sweep(tenant, now):
-    """Run the tenant's sweep to its end; the report."""
-    with scope.as_tenant(tenant):
-        run, token = retention.run_of(tenant, due_at=now), new_token()
-        assert retention.lease(run, token=token, now=now)
-        while not retention.sweep_chunk(run, token=token, now=now):
-            pass
-        return RetentionRun.objects.get().report
-
-
-def in_chunks_of(size, monkeypatch):
-    small = [replace(step, size=size) for step in retention.steps()]
-    monkeypatch.setattr(retention, "steps", lambda: small)
-    return small
-
-
-def make_import(tenant, state, at, *, rows=1):
-    """An import of that time with a file, staged rows and problems."""
-    with scope.as_tenant(tenant):
-        ended = state in ("done", "undone") or (state == "failed")
-        committed = at if state in ("done", "undone", "failed") else None
-        row = LeadImport(
-            tenant=tenant, file_name="x.csv", state=state, committed_at=committed,
-            finished_at=at if ended else None,
-        )  # fmt: skip
-        row.file.save("x.csv", ContentFile(b"handle\nana\n"), save=False)
-        row.save()
-        LeadImport.objects.filter(pk=row.pk).update(created_at=at)
-        for line in range(rows):
-            ImportedLead.objects.create(lead_import=row, handle=f"h{line}", fate="same", at=at)
-            ImportProblem.objects.create(
-                lead_import=row, line=line, rejected=True, code="x", raw=["@ana"]
-            )
-        return row
-
-
-def make_old_lead(tenant, handle, at, **fields):
-    lead = factories.make_lead(tenant, handle, **fields)
-    with scope.as_tenant(tenant):
-        Lead.objects.filter(pk=lead.pk).update(created_at=at, updated_at=at)
-    return lead
-
-
-def plant(tenant, now, days):
-    """One of each kind that was over `days` ago."""
-    at = now - days * DAY
-    make_import(tenant, "done", at)
-    make_old_lead(tenant, f"lead.{days}", at)
-    with scope.as_tenant(tenant):
-        crm = factories.make_connection(tenant, Connection.Kind.GHL)
-        factories.make_sync_item(
-            crm, f"lead:9{days}", state="done", done_at=at, wanted={"handle": "ana"},
-            done={"handle": "ana"},
-        )  # fmt: skip
-        Invitation.objects.create(email=f"{days}@example.com", nonce="n", created_at=at, sent_at=at)
-        factories.make_key(tenant)
-        IdempotencyRecord.objects.create(
-            api_key=ApiKey.objects.last(), key="k", method="POST", path="/", body="0" * 64,
-            status=201, answer="{}", created_at=at,
-        )  # fmt: skip
-
-
-def broken():
-    with scope.as_system("test"):
-        return {one.invariant.name for one in invariants.check(full=True) if one.violations}
 
 
 def test_what_is_over_its_time_goes_and_the_rest_stays(acme, rival, now):
@@ -388,159 +319,3 @@ def test_a_lead_that_got_a_message_between_the_look_and_the_lock_stays(acme, now
         with transaction.atomic():
             assert of_leads._remove_leads(acme, ids, now) == {"leads": 0, "leads_emptied": 0}
         assert Lead.objects.get() == lead
-
-
-# --- The workers, the command, the page ----------------------------------------------------------
-
-
-def test_the_task_sweeps_every_tenant_a_day_after_it_began(acme, rival, now):
-    assert tasks.next_retention_at() == acme.created_at + DAY
-    tasks.retention_slice()  # too young
-    with scope.as_system("test"):
-        assert not RetentionRun.objects.exists()
-    for tenant in (acme, rival):
-        tenant.created_at = now - 2 * DAY
-        tenant.save()
-        make_old_lead(tenant, "old", now - 400 * DAY)
-    assert tasks.next_retention_at() == now - DAY
-    tasks.retention_slice()
-    with scope.as_system("test"):
-        assert [run.report for run in RetentionRun.objects.all()] == [{"leads": 1}] * 2
-    assert tasks.next_retention_at() > now + DAY - timedelta(minutes=1)
-
-
-def test_a_step_that_breaks_is_tried_again_and_stops_no_other_tenant(acme, rival, now, monkeypatch):
-    for tenant in (acme, rival):
-        tenant.created_at = now - 2 * DAY
-        tenant.save()
-        make_old_lead(tenant, "old", now - 400 * DAY)
-
-    def refuses(tenant, ids, at):
-        if tenant == acme:
-            raise LookupError
-        return of_leads._remove_leads(tenant, ids, at)
-
-    small = [
-        replace(step, remove=refuses) if step.name == "leads" else step
-        for step in retention.steps()
-    ]
-    monkeypatch.setattr(retention, "steps", lambda: small)
-    tasks.retention_slice()
-    with scope.as_system("test"):
-        acmes, rivals = RetentionRun.objects.order_by("tenant_id")
-    assert (acmes.step, acmes.claim_token, acmes.done_at) == ("leads", "", None)
-    assert acmes.due_at > now + timedelta(minutes=50)
-    assert rivals.report == {"leads": 1}
-
-
-def test_log_ins_of_long_ago_go(alice, now, acme):
-    session = Session.objects.create(
-        session_key="old", session_data="", expire_date=now - timedelta(minutes=1)
-    )
-    kept = Session.objects.create(session_key="new", session_data="", expire_date=now + DAY)
-    for key, age in (("old", 181), ("new", 1)):
-        UserSession.objects.create(
-            user=alice, session_key=key, ip="127.0.0.1", user_agent="", data={},
-            last_seen_at=now - age * DAY,
-        )  # fmt: skip
-    Attempt.objects.create(key="a", free_at=now.timestamp() - 4000)
-    Attempt.objects.create(key="b", free_at=now.timestamp())
-    for age in (731, 1):
-        entry = LogEntry.objects.create(user=alice, action_flag=1, object_repr="x")
-        LogEntry.objects.filter(pk=entry.pk).update(action_time=now - age * DAY)
-    assert keeping.sweep_access(now) == {
-        "sessions": 1, "log_ins": 1, "attempts": 1, "staff_acts": 1,
-    }  # fmt: skip
-    assert keeping.sweep_access(now) == {}
-    assert list(Session.objects.all()) == [kept] != [session]
-    assert UserSession.objects.get().session_key == "new"
-    assert Attempt.objects.get().key == "b"
-
-
-def test_log_ins_are_looked_at_once_a_day(acme, now):
-    acme.created_at = now - 2 * DAY
-    acme.save()
-    Attempt.objects.create(key="a", free_at=0)
-    tasks.retention_slice()
-    assert not Attempt.objects.exists()
-    assert Chore.objects.get(name=tasks.ACCESS).done_at >= now
-    Attempt.objects.create(key="a", free_at=0)
-    tasks.retention_slice()
-    assert Attempt.objects.count() == 1
-
-
-def command(*args):
-    out = StringIO()
-    call_command("retention", *args, stdout=out)
-    return [json.loads(line) for line in out.getvalue().splitlines()]
-
-
-def test_the_command_tells_what_would_go_and_then_lets_it_go(acme, rival, now):
-    make_old_lead(acme, "old", now - 400 * DAY)
-    told = [{"tenant": "acme", "removed": {"leads": 1}}]
-    assert command("--tenant", "acme", "--dry-run") == told
-    with scope.as_tenant(acme):
-        assert Lead.objects.count() == 1
-        assert not RetentionRun.objects.exists()
-    assert command() == [*told, {"tenant": "rival", "removed": {}}, {"tenant": None, "removed": {}}]
-    with scope.as_tenant(acme):
-        assert not Lead.objects.exists()
-
-
-def test_the_command_leaves_a_tenant_to_the_worker_that_has_it(acme, now):
-    with scope.as_tenant(acme):
-        run = retention.run_of(acme, due_at=now)
-        retention.lease(run, token=new_token(), now=now)
-    with pytest.raises(CommandError, match="acme"):
-        command("--tenant", "acme")
-    with pytest.raises(CommandError) as error:
-        command("--tenant", "nobody")
-    assert error.value.returncode == 2
-
-
-DAYS = {
-    "keep_payload_days": 20, "keep_file_days": 2, "keep_lead_days": 100, "keep_audit_days": 400,
-}  # fmt: skip
-PAGE = "/t/acme/settings/"
-
-
-def test_an_owner_says_how_long_things_are_kept(acme, alice, browser):
-    response = browser(alice).post(f"{PAGE}keeping/", DAYS)
-    assert response["Location"] == PAGE
-    acme.refresh_from_db()
-    assert {name: getattr(acme, name) for name in DAYS} == DAYS
-    with scope.as_tenant(acme):
-        entry = AuditEntry.objects.get(action="tenant.keeping_changed")
-    assert (entry.data["before"]["keep_audit_days"], entry.data["after"]) == (730, DAYS)
-
-
-@pytest.mark.parametrize(("name", "value"), [("keep_audit_days", 364), ("keep_file_days", 0)])
-def test_a_period_out_of_bounds_is_refused_by_page_and_database(acme, alice, browser, name, value):
-    response = browser(alice).post(f"{PAGE}keeping/", DAYS | {name: value})
-    assert (response.status_code, "is-invalid" in response.content.decode()) == (200, True)
-    acme.refresh_from_db()
-    assert acme.keep_payload_days == 30
-    setattr(acme, name, value)
-    with pytest.raises(IntegrityError), transaction.atomic():
-        acme.save()
-
-
-def test_a_manager_may_only_look(acme, browser):
-    manager = factories.make_member(acme, "manager").user
-    assert browser(manager).post(f"{PAGE}keeping/", DAYS).status_code == 403
-    assert "How long things are kept" in browser(manager).get(PAGE).content.decode()
-
-
-def test_it_takes_a_fresh_log_in(acme, alice, browser):
-    assert browser(alice, fresh=False).post(f"{PAGE}keeping/", DAYS).status_code == 302
-    acme.refresh_from_db()
-    assert acme.keep_file_days == 7
-
-
-def test_the_page_says_what_went(acme, alice, browser, now):
-    assert "It has not run yet" in browser(alice).get(PAGE).content.decode()
-    make_old_lead(acme, "old", now - 400 * DAY)
-    sweep(acme, now)
-    shown = browser(alice).get(PAGE).content.decode()
-    assert "Last run" in shown
-    assert "Leads without contact, deleted" in shown

@@ -12,7 +12,8 @@ from campaigns import actions, editing, error_rate
 from campaigns.codes import Code
 from campaigns.diagnosis import diagnose
 from campaigns.models import Campaign, Message, SendingAccount
-from campaigns.tests.test_sending import counts, rejected, rows, running, unsure
+from campaigns.tests.running import counts, rows, running
+from campaigns.tests.test_sending import rejected, unsure
 from campaigns.tests.wires import Wire, work
 from integrations.errors import Fault
 

@@ -7,18 +7,18 @@ from datetime import timedelta
 import pytest
 from django.conf import settings as django_settings
 
-from agenticos import clock as clocks, scope
+from agenticos import scope
 from agenticos.tests.factories import (
     make_account,
     make_campaign,
     make_connection,
     make_lead,
     make_message,
-    make_tenant,
 )
-from campaigns import actions, health, ledger, sending, settling
+from campaigns import ledger, sending, settling
 from campaigns.codes import Code
-from campaigns.models import AccountUsage, Campaign, CampaignCounts, Message, SendingAccount
+from campaigns.models import Campaign, SendingAccount
+from campaigns.tests.running import counts, rows, running, states, usage_of
 from campaigns.tests.wires import Wire, work
 from integrations.errors import Fault, Rejected, TryLater, Unsure
 from integrations.models import Connection, SyncItem
@@ -31,38 +31,6 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def wire():
     return Wire()
-
-
-def running(tenant, clock, *, leads=3, accounts=None, **fields):
-    """A running campaign with due rows, best score first."""
-    campaign = make_campaign(tenant, accounts=accounts, state="running", **fields)
-    with scope.as_tenant(tenant):
-        for number in range(leads):
-            lead = make_lead(tenant, f"lead{campaign.pk}x{number}", score=max(90 - number, 50))
-            make_message(campaign, lead, due_at=clock.now(), position=number)
-        ledger.wake([campaign.pk], clock.now())
-    return campaign
-
-
-def rows(campaign):
-    with scope.as_tenant(campaign.tenant):
-        return list(Message.objects.filter(campaign=campaign).order_by("position"))
-
-
-def states(campaign):
-    return [row.state for row in rows(campaign)]
-
-
-def counts(campaign):
-    with scope.as_tenant(campaign.tenant):
-        found = CampaignCounts.objects.get(campaign=campaign)
-        assert found.sums
-        stored = {name: getattr(found, name) for name in found.BUCKETS if getattr(found, name)}
-        counted: dict[str, int] = {}
-        for row in Message.objects.filter(campaign=campaign):
-            counted[row.state] = counted.get(row.state, 0) + 1
-        assert stored == counted
-        return counted
 
 
 def later(after=None):
@@ -208,12 +176,7 @@ def test_whoever_falls_out_after_the_start_is_skipped_with_the_reason(acme, cloc
         "",
     ]
     assert counts(campaign) == {"skipped": 5, "sent": 1}
-    assert sum(row.used for row in _usage(acme)) == 2  # one day, one hour
-
-
-def _usage(tenant):
-    with scope.as_tenant(tenant):
-        return list(AccountUsage.objects.all())
+    assert sum(row.used for row in usage_of(acme)) == 2  # one day, one hour
 
 
 def test_an_empty_placeholder_without_fallback_holds_the_lead(acme, clock, wire):
@@ -254,7 +217,7 @@ def test_a_first_touch_after_the_claim_is_seen_at_the_mark(acme, clock, wire):
     turn.run()
     assert not wire.sent
     assert [row.reason for row in rows(campaign)] == [Code.CONTACT_POLICY_GAP]
-    assert all(row.used == 0 for row in _usage(acme))
+    assert all(row.used == 0 for row in usage_of(acme))
 
 
 def test_a_suppression_after_the_claim_is_seen_at_the_mark(acme, clock, wire, alice):
@@ -284,7 +247,7 @@ def test_later_goes_back_to_the_queue_and_gives_its_allowance_back(acme, clock, 
         None,
     )
     assert row.due_at >= clock.now() + timedelta(seconds=39)
-    assert all(usage.used == 0 for usage in _usage(acme))
+    assert all(usage.used == 0 for usage in usage_of(acme))
     clock.move(60)
     work(clock, wire)
     assert counts(campaign) == {"sent": 1}
@@ -334,7 +297,7 @@ def test_perhaps_done_is_unknown_and_never_sent_again_by_itself(acme, clock, wir
     (row,) = rows(campaign)
     assert (row.state, row.reason, row.error) == ("unknown", "no_answer", "ReadTimeout")
     assert not wire.sent
-    assert [usage.used for usage in _usage(acme)] == [1, 1]
+    assert [usage.used for usage in usage_of(acme)] == [1, 1]
 
 
 def test_a_bug_in_an_adapter_is_unknown_too(acme, clock, wire):
@@ -379,7 +342,7 @@ def test_a_dead_token_burns_no_lead(acme, clock, wire):
     assert (account.state, account.connection.state) == ("blocked", "broken")
     assert counts(campaign) == {"queued": 4}
     assert {row.attempts for row in rows(campaign)} == {0}
-    assert all(usage.used == 0 for usage in _usage(acme))
+    assert all(usage.used == 0 for usage in usage_of(acme))
 
 
 def test_a_blocked_account_leaves_its_work_to_the_others(acme, clock, wire):
@@ -412,145 +375,4 @@ def test_a_credential_that_does_not_open_blocks_the_account_with_a_sentence(acme
     with scope.as_tenant(acme):
         account.refresh_from_db()
     assert (account.state, account.block_code) == ("blocked", "credential_unreadable")
-    assert counts(campaign) == {"queued": 1}
-
-
-# --- Leases -----------------------------------------------------------------------------------
-
-
-def claimed(acme, clock, wire, **options):
-    """A campaign of one row that another worker has claimed, and that worker."""
-    campaign = running(acme, clock, leads=1, **options)
-    turn = sending.Slice(clock, budget_s=20, channel=wire.of, stop=lambda: False)
-    turn._claim()
-    assert states(campaign) == ["claimed"]
-    return campaign, turn
-
-
-def test_a_claim_whose_worker_died_before_the_call_is_queued_again(acme, clock, wire):
-    campaign, _ = claimed(acme, clock, wire)
-    assert settling.reap(clock.now()) == 0
-    clock.move(django_settings.LEASE_S)
-    assert settling.reap(clock.now()) == 1
-    assert counts(campaign) == {"queued": 1}
-    assert all(usage.used == 0 for usage in _usage(acme))
-    work(clock, wire)
-    assert counts(campaign) == {"sent": 1}
-
-
-def test_a_claim_whose_worker_died_in_the_call_is_unknown_with_a_reason(acme, clock, wire):
-    campaign, turn = claimed(acme, clock, wire)
-    with scope.as_tenant(acme):
-        settling.settle_and_mark(
-            [], list(turn.ready), clock.now(), token=turn.token, owner="x", more=frozenset()
-        )
-    clock.move(django_settings.LEASE_S)
-    settling.reap(clock.now())
-    assert [(row.state, row.reason) for row in rows(campaign)] == [("unknown", Code.WORKER_LOST)]
-    assert counts(campaign) == {"unknown": 1}
-
-
-def test_a_worker_that_was_frozen_past_its_lease_sends_nothing(acme, clock, wire, monkeypatch):
-    campaign, turn = claimed(acme, clock, wire)
-    # It wakes an hour later, by the clock that counts suspended time.
-    real = clocks.counted
-    monkeypatch.setattr(sending.clocks, "counted", lambda: real() + 3600)
-    held = turn.ready[0]
-    assert sending.send(held, wire.of(make_account(acme)), lambda: False).called is False
-    assert not wire.sent
-    assert states(campaign) == ["claimed"]
-
-
-def test_a_late_worker_records_nothing_over_the_new_owner(acme, clock, wire):
-    campaign, turn = claimed(acme, clock, wire)
-    late = list(turn.ready)
-    clock.move(django_settings.LEASE_S)
-    settling.reap(clock.now())
-    with scope.as_tenant(acme):
-        marked = settling.settle_and_mark(
-            [], late, clock.now(), token=turn.token, owner="late", more=frozenset()
-        )
-        settling.settle_and_mark(
-            [(late[0], ledger.Outcome("mid.9"))],
-            [],
-            clock.now(),
-            token=turn.token,
-            owner="late",
-            more=frozenset(),
-        )
-    assert not marked
-    assert counts(campaign) == {"queued": 1}
-    assert all(usage.used == 0 for usage in _usage(acme))
-
-
-def test_a_slice_that_is_asked_to_stop_leaves_nothing_claimed(acme, clock, wire):
-    campaign = running(acme, clock, leads=30, accounts=[make_account(acme) for _ in range(9)])
-    asked = []
-
-    def ask(message):
-        asked.append(message.key)
-
-    wire.every = ask
-    turn = sending.Slice(clock, budget_s=20, channel=wire.of, stop=lambda: len(asked) >= 5)
-    turn.run()
-    left = counts(campaign)
-    assert set(left) == {"sent", "queued"}
-    assert 5 <= left["sent"] <= 5 + django_settings.SEND_THREADS
-    with scope.as_tenant(acme):
-        assert not SendingAccount.objects.exclude(claim_token="").exists()
-
-
-def test_a_slice_makes_room_when_another_task_waits(acme, clock, wire):
-    account = make_account(acme, gap_min_s=10, gap_max_s=10)
-    running(acme, clock, leads=3, accounts=[account])
-    began = clock.now()
-    work(clock, wire, others_wait=lambda: True)
-    assert len(wire.sent) == 1
-    assert clock.now() - began < timedelta(seconds=1)
-
-
-# --- Wake-ups ---------------------------------------------------------------------------------
-
-
-def test_a_lost_wake_up_is_found_by_the_sweep(acme, clock, wire):
-    campaign = running(acme, clock, leads=1)
-    with scope.as_tenant(acme):
-        SendingAccount.objects.update(next_at=None)
-    assert sending.next_send_at() is None
-    health.sweep(clock.now())
-    work(clock, wire)
-    assert counts(campaign) == {"sent": 1}
-
-
-def test_a_campaign_whose_last_row_was_settled_by_the_reaper_is_finished(acme, clock, wire):
-    campaign, turn = claimed(acme, clock, wire)
-    with scope.as_tenant(acme):
-        settling.settle_and_mark(
-            [], list(turn.ready), clock.now(), token=turn.token, owner="x", more=frozenset()
-        )
-    clock.move(django_settings.LEASE_S)
-    settling.reap(clock.now())
-    health.sweep(clock.now())
-    with scope.as_tenant(acme):
-        campaign.refresh_from_db()
-    assert campaign.state == "finished"
-
-
-def test_another_tenants_rows_are_never_claimed(acme, clock, wire):
-    other = make_tenant("other")
-    account = make_account(other)
-    campaign = running(acme, clock, leads=2)
-    with scope.as_tenant(other):
-        SendingAccount.objects.update(next_at=clock.now())
-    work(clock, wire)
-    assert account.handle not in {who for who, _ in wire.by_account}
-    assert counts(campaign) == {"sent": 2}
-
-
-def test_a_paused_campaign_lets_go_of_what_is_claimed(acme, clock, wire, alice, rung):
-    campaign, turn = claimed(acme, clock, wire)
-    with scope.as_tenant(acme):
-        assert actions.pause_campaign(campaign, by=alice, now=clock.now()) == 0
-    turn.run()
-    assert not wire.sent
     assert counts(campaign) == {"queued": 1}
