@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +18,12 @@ import httpx
 
 from agenticos.bench import dispatch
 from agenticos.bench.stage import Stage
-from agenticos.tests.chaos.servers import Redis, free_port
+from agenticos.tests.chaos.servers import Redis, free_port, kill_trees
 
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parents[2]
 PYTHON: Final = ROOT / "var" / "peers" / "bin" / "python"
-DELAY_MS: Final = (
-    20  # of the provider while there are kills, so that they hit messages on their way
-)
+DELAY_MS: Final = 20  # of the provider while there are kills: they hit messages on their way
 TIMEOUT_S: Final = 2
 LEASE_S: Final = 3 * TIMEOUT_S  # also what the peer's broker waits
 WORKERS: Final = 2
@@ -33,7 +32,7 @@ QUIET_S: Final = 4 * LEASE_S  # nothing arrived for so long: it is over
 TEXT: Final = "Oi Ana, tudo bem? " * 3
 
 
-class Peer:
+class Peer(ABC):
     """Processes that send, and how they are started, set to work and killed."""
 
     name = ""
@@ -42,16 +41,16 @@ class Peer:
         self.ring = ring
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def begin(self) -> None:
+    def begin(self) -> None:  # noqa: B027 - where starting is all that a person does
         """Queue the work, as a person's click would."""
 
+    @abstractmethod
     def start(self) -> None:
         """Start the processes that send."""
-        raise NotImplementedError
 
-    def unknown(self) -> int:
-        """Messages that it says it is not sure of."""
-        return 0
+    def unknown(self) -> set[str]:
+        """Whose message it says it is not sure of."""
+        return set()
 
     def spawn(self, *command: str, **variables: str) -> None:
         self.processes.append(
@@ -67,17 +66,11 @@ class Peer:
         )
 
     def kill(self) -> None:
-        import psutil
-
-        for process in self.processes:
-            try:
-                parent = psutil.Process(process.pid)
-                for one in [parent, *parent.children(recursive=True)]:
-                    one.kill()
-            except psutil.NoSuchProcess:
-                pass
-            process.wait(30)
+        kill_trees(self.processes)
         self.processes = []
+
+    def close(self) -> None:  # noqa: B027 - most have nothing of the kind
+        """End what was not to be killed."""
 
 
 class Ours(Peer):
@@ -91,8 +84,13 @@ class Ours(Peer):
         manage = str(ROOT / "manage.py")
         self.spawn(sys.executable, manage, "runworkers", "--workers", str(WORKERS))
 
-    def unknown(self) -> int:
-        return self.ring.stage.counts(self.campaign)["unknown"]
+    def unknown(self) -> set[str]:
+        from agenticos import scope
+        from campaigns.models import Message
+
+        with scope.as_tenant(self.ring.stage.tenant):
+            rows = Message.objects.filter(campaign=self.campaign, state=Message.State.UNKNOWN)
+            return set(rows.values_list("lead__handle", flat=True))
 
 
 class Celery(Peer):
@@ -215,16 +213,15 @@ class Ring:
             unknown = peer.unknown()
         finally:
             peer.kill()
-            if isinstance(peer, FirstSystem):
-                peer.close()
+            peer.close()
         received = Counter(row["recipient"] for row in self.sandbox.state()["deliveries"])
         return {
             "peer": kind.name,
             "messages_s": round(len(received) / max(last - first, 0.001), 1),
             "doubled": sum(times > 1 for times in received.values()),
             # Whoever has nothing, and is not among those of whom it is said that nobody knows.
-            "lost": max(0, self.n - len(received) - unknown),
-            "unknown": unknown,
+            "lost": self.n - len(received.keys() | unknown),
+            "unknown": len(unknown),
         }
 
     def _watch(self, peer: Peer, kills: int) -> tuple[float, float]:

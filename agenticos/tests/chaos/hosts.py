@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from agenticos.tests.chaos.servers import kill_trees
+
 ROOT: Final = Path(__file__).resolve().parents[3]
 SKEW: Final = Path(__file__).parent / "skew"
 BRIDGE: Final = "aoschaos"
@@ -69,17 +71,7 @@ class Host:
 
     def kill(self) -> None:
         """The power goes: every process of it at once."""
-        import psutil
-
-        for process in self.processes:
-            try:
-                parent = psutil.Process(process.pid)
-                for one in [parent, *parent.children(recursive=True)]:
-                    one.kill()
-            except psutil.NoSuchProcess:
-                continue
-        for process in self.processes:
-            process.wait(30)
+        kill_trees(self.processes)
         self.processes = []
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +31,22 @@ def binaries() -> Path | None:
     )
     here = shutil.which("initdb")
     return found[-1].parent if found else Path(here).parent if here else None
+
+
+def kill_trees(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """SIGKILL these and all that they started, all at once, and wait for their end."""
+    import psutil
+
+    processes = list(processes)
+    for process in processes:
+        try:
+            parent = psutil.Process(process.pid)
+            for one in [parent, *parent.children(recursive=True)]:
+                one.kill()
+        except psutil.NoSuchProcess:
+            continue
+    for process in processes:
+        process.wait(30)
 
 
 class Postgres:

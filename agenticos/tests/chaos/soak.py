@@ -147,14 +147,13 @@ def verdict(samples: list[dict[str, Any]]) -> dict[str, Any]:
     """
     fifth = max(1, len(samples) // 5)
     early, late = samples[fifth : 2 * fifth] or samples[:1], samples[-fifth:]
-    memory = {
-        name: [_median(early, name, "rss_mib"), _median(late, name, "rss_mib")]
-        for name in sorted(late[-1]["processes"])
-    }
-    files = {
-        name: [_median(early, name, "files"), _median(late, name, "files")]
-        for name in sorted(late[-1]["processes"])
-    }
+    memory, files = (
+        {
+            name: [_median(part, name, what) for part in (early, late)]
+            for name in sorted(late[-1]["processes"])
+        }
+        for what in ("rss_mib", "files")
+    )
     connections = [max(one["connections"] for one in part) for part in (early, late)]
     gained: dict[str, int] = defaultdict(int)
     for name, table in late[-1]["tables"].items():
