@@ -25,16 +25,7 @@ from tenants.roles import BASE, NAMES
 @fresh
 def role_add(request: TenantRequest) -> HttpResponse:
     """Define a role: a name and rights."""
-    form = RoleForm(request.POST if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid():
-        try:
-            row = custom_roles.create_role(request.membership, **form.cleaned_data)
-        except Refused as error:
-            form.add_error(_field_of(error), str(error))
-        else:
-            messages.success(request, _("The role “%(name)s” is there.") % {"name": row.name})
-            return redirect("team:list", request.tenant.slug)
-    return _form(request, form, None)
+    return _defined(request, None)
 
 
 @requires("members.manage")
@@ -42,18 +33,7 @@ def role_add(request: TenantRequest) -> HttpResponse:
 @fresh
 def role_edit(request: TenantRequest, pk: int) -> HttpResponse:
     """Change the name or the rights of a role."""
-    row = _role(request, pk)
-    initial = {"name": row.name, "rights": row.rights}
-    form = RoleForm(request.POST if request.method == "POST" else None, initial=initial)
-    if request.method == "POST" and form.is_valid():
-        try:
-            custom_roles.edit_role(row, request.membership, **form.cleaned_data)
-        except Refused as error:
-            form.add_error(_field_of(error), str(error))
-        else:
-            messages.success(request, _("Saved. It holds from everybody's next click."))
-            return redirect("team:list", request.tenant.slug)
-    return _form(request, form, row)
+    return _defined(request, _role(request, pk))
 
 
 @requires("members.manage")
@@ -86,13 +66,25 @@ def _field_of(error: Refused) -> str | None:
     return {"bad_name": "name", "name_taken": "name", "bad_rights": "rights"}.get(error.code)
 
 
-def _form(request: TenantRequest, form: RoleForm, row: CustomRole | None) -> HttpResponse:
-    context = {
-        "form": form,
-        "role": row,
-        "base": [NAMES[right] for right in NAMES if right in BASE],
-    }
-    return render_page(request, "tenants/role.html", context)
+def _defined(request: TenantRequest, row: CustomRole | None) -> HttpResponse:
+    """The form of a role, new or known; what is sent is stored, or the form says why not."""
+    initial = {"name": row.name, "rights": row.rights} if row else None
+    form = RoleForm(request.POST if request.method == "POST" else None, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        try:
+            if row:
+                custom_roles.edit_role(row, request.membership, **form.cleaned_data)
+                said = _("Saved. It holds from everybody's next click.")
+            else:
+                made = custom_roles.create_role(request.membership, **form.cleaned_data)
+                said = _("The role “%(name)s” is there.") % {"name": made.name}
+        except Refused as error:
+            form.add_error(_field_of(error), str(error))
+        else:
+            messages.success(request, said)
+            return redirect("team:list", request.tenant.slug)
+    base = [NAMES[right] for right in NAMES if right in BASE]
+    return render_page(request, "tenants/role.html", {"form": form, "role": row, "base": base})
 
 
 def _role(request: TenantRequest, pk: int) -> CustomRole:
