@@ -84,6 +84,12 @@ class Reach:
         return cls(campaign, now, icp.live if icp else None, template)
 
     @property
+    def in_force(self) -> IcpVersion:
+        """The version that scores, where whoever asks knows that there is one."""
+        assert self.version is not None  # noqa: S101 - every public question looks first
+        return self.version
+
+    @property
     def needed(self) -> tuple[str, ...]:
         """The placeholders without which nobody gets the text. Variants may need others too."""
         nodes = self.template.nodes if self.template else ()
@@ -138,7 +144,6 @@ class Reach:
         In two questions: what the score alone says is counted out of an index, and leads are read
         only for what they themselves say.
         """
-        assert self.version is not None  # noqa: S101 - asked before
         conditions = self._conditions()
         of_lead = [conditions.pop(Code.SUPPRESSED), conditions.pop(Code.CONTACT_POLICY_GAP)]
         fates, bands = Counter[str](), Counter[str]()
@@ -154,9 +159,7 @@ class Reach:
 
     def _tally(self, conditions: dict[Code, Q], *, among: Q | None = None) -> Fated:
         """(fate, band, how many) of the chosen bands and list; the fate "" for none of them."""
-        version = self.version
-        assert version is not None  # noqa: S101 - asked before
-        chosen = audience.chosen(self.campaign, version)
+        chosen = audience.chosen(self.campaign, self.in_force)
         whens = [When(met, then=Value(code)) for code, met in conditions.items()]
         fate = Case(*whens, default=Value(""))
         counted = chosen.filter(among or Q()).annotate(fate=fate).order_by()
@@ -167,8 +170,7 @@ class Reach:
 
         What is known of the score alone is said of the score alone: then leads are not read.
         """
-        campaign, version = self.campaign, self.version
-        assert version is not None  # noqa: S101 - asked before
+        campaign, version = self.campaign, self.in_force
         floor = audience.floor(campaign, version)
         gap = timedelta(days=campaign.tenant.contact_gap_days)
         recent = Q(lead__first_touch_at__gte=self.now - gap) if gap else Q(pk__in=[])
@@ -213,9 +215,7 @@ class Reach:
 
     def _writable(self) -> QuerySet[LeadScore]:
         """All who match and may be written to, best first."""
-        version = self.version
-        assert version is not None  # noqa: S101 - asked before
-        matching = audience.matching(self.campaign, version)
+        matching = audience.matching(self.campaign, self.in_force)
         found: QuerySet[LeadScore] = audience.writable(matching, self.campaign.tenant, self.now)
         return found
 
@@ -241,10 +241,9 @@ class Reach:
         A bound in the order, so that an index serves what is asked of the rows before it.
         """
         if self._edge is None:
-            version, limit = self.version, self.campaign.limit
-            assert version is not None  # noqa: S101 - asked before
+            limit = self.campaign.limit
             # Out of an index alone; where so few match at all, no lead need be read for it.
-            matching = audience.matching(self.campaign, version).order_by()
+            matching = audience.matching(self.campaign, self.in_force).order_by()
             if matching[: limit + 1].count() <= limit:
                 self._edge = []
                 return None

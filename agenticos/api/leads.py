@@ -208,11 +208,6 @@ class LeadsView(ApiView):
         found: Lead = one(self.leads(), pk)
         return found
 
-    def assign(self, lead: Lead, values: dict[str, Any]) -> None:
-        """Give the lead the owner that the body names, if it names one."""
-        if "owner" in values:
-            editing.assign_lead(lead, values["owner"], by=self.by, now=timezone.now())
-
     def in_segment(self, leads: Any, pk: int) -> Any:
         """Narrow to a saved view that the key's creator sees. Raises Problem when there is none."""
         view = viewing.views_for(self.tenant, self.by).filter(pk=pk).first()
@@ -257,11 +252,12 @@ class Leads(LeadsView):
         sent={"handle": "@ana.silva", "name": "Ana Silva", "followers": 5200},
     )  # fmt: skip
     def post(self, request: Request) -> Response:
-        values = self.given(LeadCreate)
+        values, now = self.given(LeadCreate), timezone.now()
+        owner = values.pop("owner", None)
         with transaction.atomic():
-            known = {name: value for name, value in values.items() if name != "owner"}
-            lead = editing.add_lead(self.tenant, known, by=self.by, now=timezone.now())
-            self.assign(lead, values)
+            lead = editing.add_lead(self.tenant, values, by=self.by, now=now)
+            if owner:
+                editing.assign_lead(lead, owner, by=self.by, now=now)
         return Response(LeadSerializer(self.lead(lead.pk)).data, status=201)
 
 
@@ -280,11 +276,12 @@ class LeadDetail(LeadsView):
     )  # fmt: skip
     def patch(self, request: Request, pk: int) -> Response:
         lead = self.lead(pk)
-        values = self.given(LeadPatch, partial=True)
+        values, now = self.given(LeadPatch, partial=True), timezone.now()
+        named, owner = "owner" in values, values.pop("owner", None)
         with transaction.atomic():
-            known = {name: value for name, value in values.items() if name != "owner"}
-            editing.edit_lead(lead, known, by=self.by, now=timezone.now())
-            self.assign(lead, values)
+            editing.edit_lead(lead, values, by=self.by, now=now)
+            if named:
+                editing.assign_lead(lead, owner, by=self.by, now=now)
         return Response(LeadSerializer(self.lead(pk)).data)
 
     @operation(

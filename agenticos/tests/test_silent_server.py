@@ -50,12 +50,17 @@ def asks(link, how):
             cursor.execute("SELECT 1")
 
 
-def while_frozen(cluster, ask):
-    """Run `ask` in a thread while the server stands still; it must end before it goes on."""
+def while_frozen(cluster, ask, *, known=False):
+    """Run `ask` in a thread while the server stands still; it must end before it goes on.
+
+    `known`: meanwhile the pulse finds out.
+    """
     thread = threading.Thread(target=ask, daemon=True)
     frozen = cluster.freeze()
     try:
         thread.start()
+        if known:
+            outage.note(answers=False)
         thread.join(PATIENCE_S / 4)
         stuck = thread.is_alive()
     finally:
@@ -129,17 +134,7 @@ def test_who_waits_is_let_go_as_soon_as_the_server_is_known_to_be_silent(cluster
         except OperationalError as error:
             raised.append(error)
 
-    thread = threading.Thread(target=ask, daemon=True)
-    frozen = cluster.freeze()
-    try:
-        thread.start()
-        outage.note(answers=False)  # the pulse says so
-        thread.join(PATIENCE_S / 4)
-        stuck = thread.is_alive()
-    finally:
-        cluster.thaw(frozen)
-    thread.join(PATIENCE_S)
-    assert not stuck
+    while_frozen(cluster, ask, known=True)
     assert outage.caused(raised[0])
 
 
