@@ -108,7 +108,7 @@ def _database() -> Iterator[Finding]:
             journal = str(cursor.fetchone()[0])
             cursor.execute("PRAGMA synchronous")
             whole = journal == "wal" and cursor.fetchone()[0] == 2
-            version = ".".join(map(str, connection.Database.sqlite_version_info))  # type: ignore[attr-defined]
+            version = ".".join(map(str, connection.Database.sqlite_version_info))  # type: ignore[attr-defined]  # sqlite3's, where it is the driver
             yield Finding(
                 "database",
                 State.OK if whole else State.FAIL,

@@ -39,7 +39,7 @@ class RequestMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         began = time.perf_counter()
         request_id = id_of(request)
-        request.request_id = request_id  # type: ignore[attr-defined]
+        request.request_id = request_id  # type: ignore[attr-defined]  # Django's request becomes ours
         logs.clear_contextvars()
         logs.bind_contextvars(request_id=request_id)
         probe = PROBES.get(request.path_info)

@@ -78,7 +78,7 @@ def bound(link: psycopg.Connection[Any], seconds: float) -> None:
         note(answers=False)
         raise psycopg.OperationalError("the database did not answer in time")
 
-    link.wait = wait  # type: ignore[method-assign]
+    link.wait = wait  # type: ignore[method-assign]  # replaced on purpose
 
 
 def refuse_to_connect() -> None:

@@ -30,7 +30,7 @@ class Stateful(models.Model):
         Raises Refused when the move is not allowed, or when another writer moved the row first.
         """
         before = self.state
-        label = self.get_state_display()  # type: ignore[attr-defined]
+        label = self.get_state_display()  # type: ignore[attr-defined]  # Django makes it
         if not self.may_move_to(state):
             raise Refused(
                 _("This is not possible while the state is “%(state)s”.") % {"state": label},

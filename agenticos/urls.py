@@ -17,8 +17,8 @@ handler500 = "agenticos.pages.server_error"
 
 # One log-in and one change of passwords for all, with allauth's limits and second factor. Django's
 # own forms stay closed to those who are logged in as well: there is no limit on what they ask.
-admin.site.login = secure_admin_login(pages.to_admin)  # type: ignore[method-assign]
-admin.site.password_change = pages.to_password_change  # type: ignore[method-assign, assignment]
+admin.site.login = secure_admin_login(pages.to_admin)  # type: ignore[method-assign]  # replaced on purpose
+admin.site.password_change = pages.to_password_change  # type: ignore[method-assign, assignment]  # replaced on purpose
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", pages.home, name="home"),

@@ -82,7 +82,7 @@ class PaceForm(ErrorLimitForm):
     def __init__(self, *args: Any, tenant: Tenant, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         own = _("The workspace's (%(zone)s)") % {"zone": tenant.time_zone}
-        self.fields["time_zone"].choices = [  # type: ignore[attr-defined]
+        self.fields["time_zone"].choices = [  # type: ignore[attr-defined]  # a field with choices
             ("", own),
             *((name, name) for name in _zones()),
         ]

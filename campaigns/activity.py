@@ -164,7 +164,7 @@ def _acts(campaign: Campaign, kind: str) -> QuerySet[AuditEntry]:
     return entries
 
 
-def _beyond(rows: QuerySet, field: str, rank: int, key: list[int] | None, with_key: bool) -> list:  # type: ignore[type-arg]
+def _beyond(rows: QuerySet, field: str, rank: int, key: list[int] | None, with_key: bool) -> list:  # type: ignore[type-arg]  # of two models
     """The first rows of one source that come after the key in the merged order."""
     if key is not None:
         at, key_rank, key_pk = EPOCH + timedelta(microseconds=key[0]), key[1], key[2]

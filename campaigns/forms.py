@@ -39,7 +39,7 @@ def _checks() -> forms.CheckboxSelectMultiple:
     return forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"})
 
 
-class AccountsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
+class AccountsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]  # generic in the stubs alone
     """Sending accounts; one that cannot send says so."""
 
     def label_from_instance(self, obj: SendingAccount) -> str:
@@ -151,7 +151,7 @@ class AudienceForm(NameForm):
             ("tag", distinct_values(LeadTag, "name", CHOICES_MAX)),
             ("source", filter(None, distinct_values(Lead, "source", CHOICES_MAX))),
         ):
-            self.fields[field].choices = [  # type: ignore[attr-defined]
+            self.fields[field].choices = [  # type: ignore[attr-defined]  # a field with choices
                 ("", _("Any")),
                 *((name, name) for name in found),
             ]
@@ -284,7 +284,7 @@ class WindowForm(forms.Form):
     def __init__(self, *args: Any, tenant: Tenant, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         accounts = tenant.sending_accounts.exclude(state=SendingAccount.State.OFF)
-        self.fields["accounts"].queryset = accounts.order_by("handle")  # type: ignore[attr-defined]
+        self.fields["accounts"].queryset = accounts.order_by("handle")  # type: ignore[attr-defined]  # a field of models
         for name in ("opens", "closes"):
             self.fields[name].widget.input_type = "time"
 
@@ -415,7 +415,7 @@ class TextForm(forms.Form):
             waiting,
         ) % {"n": intcomma(waiting)}
         stay = gettext("Everybody stays with the text they have; you can move them later")
-        self.fields["move"].choices = [("yes", moved), ("no", stay)]  # type: ignore[attr-defined]
+        self.fields["move"].choices = [("yes", moved), ("no", stay)]  # type: ignore[attr-defined]  # a field with choices
 
     def clean_text(self) -> str:
         return parsed(str(self.cleaned_data["text"]))

@@ -52,10 +52,10 @@ class TrialForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.choosable = list(accounts)
         self._people: dict[str, Lead] = {str(one.lead.pk): one.lead for one in people}
-        self.fields["account"].choices = [  # type: ignore[attr-defined]
+        self.fields["account"].choices = [  # type: ignore[attr-defined]  # a field with choices
             (str(row.pk), self._name(row)) for row in accounts
         ]
-        self.fields["lead"].choices = [  # type: ignore[attr-defined]
+        self.fields["lead"].choices = [  # type: ignore[attr-defined]  # a field with choices
             (str(one.lead.pk), self._person(one)) for one in people
         ] or [("", _("nobody: there are no leads yet"))]
 

@@ -49,7 +49,7 @@ class WordsField(forms.CharField):
 class LocationsField(WordsField):
     """A keyword a line, or `keyword = name to show`; cleans to a mapping."""
 
-    def clean(self, value: Any) -> dict[str, str]:  # type: ignore[override]
+    def clean(self, value: Any) -> dict[str, str]:  # type: ignore[override]  # narrower than Field's
         found: dict[str, str] = {}
         for line in forms.CharField(required=False).clean(value).splitlines():
             keyword, _mark, shown = (part.strip() for part in line.partition("="))
@@ -65,7 +65,7 @@ class LocationsField(WordsField):
 class InterestsField(WordsField):
     """`group: word, word` a line; cleans to a mapping."""
 
-    def clean(self, value: Any) -> dict[str, list[str]]:  # type: ignore[override]
+    def clean(self, value: Any) -> dict[str, list[str]]:  # type: ignore[override]  # narrower than Field's
         found: dict[str, list[str]] = {}
         for line in forms.CharField(required=False).clean(value).splitlines():
             if not line.strip():

@@ -191,7 +191,7 @@ class AssignForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         members = Membership.objects.select_related("user").order_by("user__name", "pk")
-        self.fields["owner"].choices = [  # type: ignore[attr-defined]
+        self.fields["owner"].choices = [  # type: ignore[attr-defined]  # a field with choices
             ("", _("Nobody")),
             *((str(row.pk), str(row.user)) for row in members),
         ]

@@ -161,7 +161,7 @@ class Lead(TenantOwned):
     first_touch_at = models.DateTimeField(null=True, blank=True)
     first_touch_by = models.BigIntegerField(null=True, blank=True)
 
-    objects = ScopedManager.from_queryset(LeadQuerySet)()  # type: ignore[assignment,misc]
+    objects = ScopedManager.from_queryset(LeadQuerySet)()  # type: ignore[assignment,misc]  # made while running
 
     # What the handle of an erased person begins with: no handle has a hyphen.
     ERASED: ClassVar[str] = "erased-"

@@ -220,7 +220,7 @@ _TITLES: Final[dict[str, tuple[Promise, str]]] = {
 def _field(name: str) -> str:
     """A field's name for people; one that there is no more keeps its own."""
     try:
-        return str(Lead._meta.get_field(name).verbose_name)  # type: ignore[union-attr]
+        return str(Lead._meta.get_field(name).verbose_name)  # type: ignore[union-attr]  # a field, no relation
     except FieldDoesNotExist:
         return name
 

@@ -59,7 +59,7 @@ class ToolsAdmin(ModelAdmin):
         def view(request: HttpRequest, object_id: str) -> HttpResponseBase:
             obj = self.get_object(request, object_id)
             if obj is None:
-                return self._get_obj_does_not_exist_redirect(  # type: ignore[attr-defined,no-any-return]
+                return self._get_obj_does_not_exist_redirect(  # type: ignore[attr-defined,no-any-return]  # ModelAdmin's own
                     request, self.opts, object_id
                 )
             if not self.has_change_permission(request, obj):

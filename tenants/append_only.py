@@ -76,7 +76,7 @@ class AppendOnly(TenantOwned):
     # Fields that are no part of the row's truth, with the values they may be given.
     MARKS: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
-    objects = ScopedManager.from_queryset(AppendOnlyQuerySet)()  # type: ignore[assignment,misc]
+    objects = ScopedManager.from_queryset(AppendOnlyQuerySet)()  # type: ignore[assignment,misc]  # made while running
 
     class Meta(TenantOwned.Meta):
         abstract = True

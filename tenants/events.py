@@ -57,7 +57,7 @@ def request_id(request: HttpRequest) -> str:
     known = getattr(request, "request_id", None)
     if not known:
         known = uuid.uuid4().hex
-        request.request_id = known  # type: ignore[attr-defined]
+        request.request_id = known  # type: ignore[attr-defined]  # Django's request becomes ours
     return str(known)
 
 

@@ -66,7 +66,7 @@ def requires(
                 raise PermissionDenied(refusal(action))
             return view(request, *args, **kwargs)
 
-        guarded.required_action = action  # type: ignore[attr-defined]
+        guarded.required_action = action  # type: ignore[attr-defined]  # a mark on a function
         return cast("Callable[Concatenate[TenantRequest, P], HttpResponseBase]", guarded)
 
     return decorate
@@ -85,5 +85,5 @@ def fresh(
     def asked(request: TenantRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         return view(request, *args, **kwargs) if is_fresh(request) else ask_again(request)
 
-    asked.needs_fresh = True  # type: ignore[attr-defined]
+    asked.needs_fresh = True  # type: ignore[attr-defined]  # a mark on a function
     return cast("Callable[Concatenate[TenantRequest, P], HttpResponseBase]", asked)

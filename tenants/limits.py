@@ -104,7 +104,7 @@ class Limited(models.Model):
             super().save(*args, **kwargs)
             return
         self.take_tenant()  # type: ignore[attr-defined]  # of TenantOwned, which stands beside it
-        tenant_id: int = self.tenant_id  # type: ignore[attr-defined]
+        tenant_id: int = self.tenant_id  # type: ignore[attr-defined]  # on rows of tenants only
         with transaction.atomic():
             make_room(tenant_id, self.plan_limit, lambda: type(self).counted(tenant_id))
             super().save(*args, **kwargs)

@@ -53,7 +53,7 @@ class LoginMiddleware(LoginRequiredMiddleware):
         self, request: HttpRequest, view_func: Any
     ) -> HttpResponseBase:
         if getattr(request, "htmx", False):
-            back = getattr(request, "htmx").current_url_abs_path or resolve_url("home")  # noqa: B009
+            back = getattr(request, "htmx").current_url_abs_path or resolve_url("home")  # noqa: B009  # the middleware adds it
             query = urlencode({"next": back})
             return HttpResponseClientRedirect(f"{resolve_url(settings.LOGIN_URL)}?{query}")
         return super().handle_no_permission(request, view_func)
@@ -100,8 +100,8 @@ class TenantMiddleware:
         if membership is None:
             events.note("tenant.mismatch", request)
             raise Http404
-        request.membership = membership  # type: ignore[attr-defined]
-        request.tenant = membership.tenant  # type: ignore[attr-defined]
+        request.membership = membership  # type: ignore[attr-defined]  # Django's request becomes ours
+        request.tenant = membership.tenant  # type: ignore[attr-defined]  # Django's request becomes ours
         bind_contextvars(user=membership.user_id)
         if membership.tenant.suspended_at:
             events.note("authz.denied", request, reason="suspended")

@@ -212,7 +212,7 @@ def news_after(membership: Membership, newest: int) -> list[News]:
 def as_news(rows: Iterable[Notification]) -> list[News]:
     """Rows of `visible`, in the reader's language."""
     return [
-        News(row, sentence(row), KINDS[row.kind].icon, KINDS[row.kind].tone, row.is_read)  # type: ignore[attr-defined]
+        News(row, sentence(row), KINDS[row.kind].icon, KINDS[row.kind].tone, row.is_read)  # type: ignore[attr-defined]  # annotated
         for row in rows
     ]
 

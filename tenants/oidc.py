@@ -77,7 +77,7 @@ def _invited(claims: dict[str, Any]) -> User | None:
     return None
 
 
-class VerifyingAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
+class VerifyingAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # allauth is untyped
     """Verifies the ID token's signature by the provider's published keys, however it came."""
 
     def complete_login(

@@ -51,7 +51,7 @@ class AuditEntrySerializer(serializers.Serializer[Any]):
     text = serializers.CharField(help_text="The action in words, in the reader's language.")
     object_type = serializers.CharField()
     object_id = serializers.IntegerField(allow_null=True)
-    data = serializers.DictField(  # type: ignore[assignment]
+    data = serializers.DictField(  # type: ignore[assignment]  # shadows Serializer's attribute on purpose
         help_text="Harmless facts: counts, states, codes, names of fields."
     )
 

@@ -156,8 +156,8 @@ def operation(
                     ),
                 )
             )
-        method.right = Right(needs, action)  # type: ignore[attr-defined]
-        method.repeatable = repeatable  # type: ignore[attr-defined]
+        method.right = Right(needs, action)  # type: ignore[attr-defined]  # a mark on a function
+        method.repeatable = repeatable  # type: ignore[attr-defined]  # a mark on a function
         takes = f"Takes the scope `{needs}`." if needs else "Takes any key, whatever its scopes."
         documented: V = extend_schema(
             operation_id=method.__qualname__.replace(".", "_"),
@@ -381,6 +381,6 @@ def open_door(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
     Django's CSRF middleware looks at the function it calls first, so it is told as well; no cookie
     opens anything here.
     """
-    view.login_required = False  # type: ignore[attr-defined]
-    view.csrf_exempt = True  # type: ignore[attr-defined]
+    view.login_required = False  # type: ignore[attr-defined]  # a mark on a function
+    view.csrf_exempt = True  # type: ignore[attr-defined]  # a mark on a function
     return view

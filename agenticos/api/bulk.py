@@ -36,7 +36,7 @@ class BulkRequest(Strict):
         return found
 
 
-class BulkShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+class BulkShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]  # untyped there
     """How the document shows it: rows may be of any kind, and may come as a bare array."""
 
     target_class = BulkRequest

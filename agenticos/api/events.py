@@ -20,7 +20,7 @@ class EventSerializer(serializers.Serializer[Any]):
     at = serializers.DateTimeField()
     actor = serializers.CharField()
     action = serializers.CharField()
-    data = serializers.DictField()  # type: ignore[assignment]
+    data = serializers.DictField()  # type: ignore[assignment]  # shadows Serializer's attribute on purpose
 
 
 EventPage = page_of(EventSerializer)

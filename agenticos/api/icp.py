@@ -22,7 +22,7 @@ CONFIG = {key: value for key, value in scoring.SCHEMA.items() if key not in ("$s
 
 
 @extend_schema_field(CONFIG)
-class ConfigField(serializers.Field):  # type: ignore[type-arg]
+class ConfigField(serializers.Field):  # type: ignore[type-arg]  # generic in the stubs alone
     """A configuration of the scoring; what it does not name takes its default."""
 
     def to_internal_value(self, data: Any) -> scoring.IcpConfig:

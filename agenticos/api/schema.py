@@ -46,7 +46,7 @@ _LIMIT_HEADERS = {
 }
 
 
-class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # untyped there
     """How the document calls a key, and the token that one gets for it."""
 
     target_class = "agenticos.api.base.KeyAuthentication"
@@ -131,7 +131,7 @@ def named(part: Any, shapes: dict[str, Any]) -> set[str]:
 def schema() -> dict[str, Any]:
     """The document; made once per process, in English."""
     with translation.override("en"):
-        made: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+        made: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]  # untyped there
     # Plain values: limits of decimals as numbers, lazy texts as texts.
     plain = json.dumps(
         made, default=lambda one: float(one) if isinstance(one, Decimal) else str(one)

@@ -19,7 +19,7 @@ from leads.models import Band, Icp
 class ScoreLineSerializer(serializers.Serializer[Any]):
     group = serializers.CharField()
     criterion = serializers.CharField()
-    label = serializers.CharField()  # type: ignore[assignment]
+    label = serializers.CharField()  # type: ignore[assignment]  # shadows Serializer's attribute on purpose
     points = serializers.IntegerField()
     maximum = serializers.IntegerField()
     evidence = serializers.CharField(help_text="What it was found in, for people.")

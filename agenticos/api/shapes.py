@@ -86,7 +86,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
     status = serializers.IntegerField()
     detail = serializers.CharField(help_text="A sentence for people, in the reader's language.")
     code = serializers.CharField(help_text="Stable, in snake_case.")
-    errors = serializers.DictField(  # type: ignore[assignment]
+    errors = serializers.DictField(  # type: ignore[assignment]  # shadows Serializer's attribute on purpose
         child=serializers.ListField(child=serializers.CharField()),
         required=False,
         help_text="By field, with dots between levels.",

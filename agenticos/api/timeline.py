@@ -40,7 +40,7 @@ class TimelineSerializer(serializers.Serializer[Any]):
     actor = serializers.CharField(help_text="Who did it; empty for a message.")
     campaign_id = serializers.IntegerField(allow_null=True)
     reason = serializers.CharField(help_text="A code, or empty.")
-    data = serializers.DictField()  # type: ignore[assignment]
+    data = serializers.DictField()  # type: ignore[assignment]  # shadows Serializer's attribute on purpose
 
 
 TimelinePage = page_of(TimelineSerializer)

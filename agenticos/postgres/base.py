@@ -141,17 +141,17 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _rollback(self) -> None:
         self._forget()
-        super()._rollback()  # type: ignore[misc]
+        super()._rollback()  # type: ignore[misc]  # the stubs do not know it
 
     def _close(self) -> None:
         self._forget()
-        super()._close()  # type: ignore[misc]
+        super()._close()  # type: ignore[misc]  # the stubs do not know it
 
     def _savepoint_rollback(self, sid: str) -> None:
         # The transaction may be broken, and takes nothing but this: not even a scope.
         self._bare = True
         try:
-            super()._savepoint_rollback(sid)  # type: ignore[misc]
+            super()._savepoint_rollback(sid)  # type: ignore[misc]  # the stubs do not know it
         finally:
             self._bare = False
             # Back to what held at the savepoint, whatever that was.

@@ -115,7 +115,7 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
     def tie_name(self, model: Any, field: Any) -> str:
         """The name of a reference's composite key."""
         return str(
-            self._create_index_name(  # type: ignore[attr-defined]
+            self._create_index_name(  # type: ignore[attr-defined]  # the stubs do not know it
                 model._meta.db_table, ["tenant_id", field.column], suffix="_tenant_fk"
             )
         )
@@ -159,7 +159,7 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
         column = self.quote_name(field.column)
         with self.connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT m.id, m.tenant_id, m.{column}, t.tenant_id FROM {mine} m "  # noqa: S608
+                f"SELECT m.id, m.tenant_id, m.{column}, t.tenant_id FROM {mine} m "  # noqa: S608  # names quoted, a bound of ours
                 f"JOIN {theirs} t ON t.{self.quote_name(field.target_field.column)} = m.{column} "
                 f"WHERE t.tenant_id <> m.tenant_id ORDER BY m.id LIMIT {SHOWN + 1}"
             )

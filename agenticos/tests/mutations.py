@@ -163,7 +163,7 @@ def of_the_database() -> Iterator[Mutation]:
             yield Mutation(change, do(change), guard(table))
     for model, name in references_between_tenant_tables():
         key: list[str] = []
-        _ddl(lambda editor: key.append(editor.tie_name(model, model._meta.get_field(name))))  # noqa: B023
+        _ddl(lambda editor: key.append(editor.tie_name(model, model._meta.get_field(name))))  # noqa: B023  # called at once
         change = f'ALTER TABLE {model._meta.db_table} DROP CONSTRAINT "{key[0]}"'
         yield Mutation(change, do(change), tie(model))
 

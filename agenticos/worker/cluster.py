@@ -21,7 +21,7 @@ CRASHED = 70
 _PLANNED = (0, -2)  # django_q's timer: timed out, recycled
 
 
-class CrashOnlySentinel(cluster.Sentinel):  # type: ignore[misc]
+class CrashOnlySentinel(cluster.Sentinel):  # type: ignore[misc]  # django-q is untyped
     """Starts a process again only after a planned end."""
 
     def reincarnate(self, process: Any) -> None:

@@ -368,7 +368,7 @@ def main() -> int:
             sys.stderr.write((Path(name) / "workers.log").read_text()[-4000:])
         if args.log:
             Path(args.log).write_text((Path(name) / "workers.log").read_text())
-    print(json.dumps(report, indent=1))  # noqa: T201
+    print(json.dumps(report, indent=1))  # noqa: T201  # read by the parent
     return 0 if held(report) else 1
 
 

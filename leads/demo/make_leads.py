@@ -171,7 +171,7 @@ def _profile(lead: Lead) -> Profile:
         return float(str(value)) if key == "engagement" and value is not None else value
 
     names = Profile.__dataclass_fields__
-    return Profile(**{key: get(key) for key in known if key in names})  # type: ignore[arg-type]
+    return Profile(**{key: get(key) for key in known if key in names})  # type: ignore[arg-type]  # only its own fields
 
 
 def main() -> None:

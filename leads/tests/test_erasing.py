@@ -217,7 +217,7 @@ def test_the_ledger_and_its_counters_still_add_up(acme: Tenant) -> None:
     row = Lead.objects.get(pk=lead.pk)
     assert (row.handle[:7], row.is_erased, row.suppressed_at is None) == ("erased-", True, False)
     assert row.first_touch_by == touched.pk
-    audience = Campaign.objects.first().audience  # type: ignore[union-attr]
+    audience = Campaign.objects.first().audience  # type: ignore[union-attr]  # there is one
     assert audience["handles"] == [row.handle, "somebody.else"]
 
 

@@ -38,7 +38,7 @@ def team_list(request: TenantRequest) -> HttpResponse:
     order = [*Role.values, CUSTOM]
     own = list(custom_roles.of_tenant(request.tenant))
     for role in own:
-        role.why_kept = custom_roles.why_kept(role.n_members, role.n_invited)  # type: ignore[attr-defined]
+        role.why_kept = custom_roles.why_kept(role.n_members, role.n_invited)  # type: ignore[attr-defined]  # for the template
     members.sort(key=lambda row: (order.index(row.role), str(row.user).casefold()))
     context = {
         "members": members,
@@ -60,7 +60,7 @@ def team_list(request: TenantRequest) -> HttpResponse:
         ],
     }
     for member in members:
-        member.choice = _choice(member)  # type: ignore[attr-defined]
+        member.choice = _choice(member)  # type: ignore[attr-defined]  # for the template
     return render_page(request, "tenants/team.html", context)
 
 
@@ -77,7 +77,7 @@ def _invitations(request: TenantRequest) -> list[Invitation]:
     rows = request.tenant.invitations.select_related("custom_role").filter(accepted_at=None)
     waiting = list(rows.order_by("sent_at"))
     for row in waiting:
-        row.is_over = row.expires_at <= now  # type: ignore[attr-defined]
+        row.is_over = row.expires_at <= now  # type: ignore[attr-defined]  # for the template
     return waiting
 
 

@@ -42,7 +42,7 @@ class Crowd:
         self._lock = threading.Lock()
         self._over = threading.Event()
         jobs: list[Callable[[], None]] = [self._monitor, self._program]
-        jobs += [lambda place=place: self._person(place) for place in range(PEOPLE)]  # type: ignore[misc]
+        jobs += [lambda place=place: self._person(place) for place in range(PEOPLE)]  # type: ignore[misc]  # bound now, not later
         self._threads = [threading.Thread(target=job, daemon=True) for job in jobs]
 
     def start(self) -> None:
@@ -64,7 +64,7 @@ class Crowd:
             while not self._over.wait(pause):
                 path = self.pages[place % len(self.pages)]
                 place += 1
-                self._note(path, *_timed(lambda path=path: client.get(path)))  # type: ignore[misc]
+                self._note(path, *_timed(lambda path=path: client.get(path)))  # type: ignore[misc]  # bound now, not later
 
     def _monitor(self) -> None:
         with self._client() as client:
