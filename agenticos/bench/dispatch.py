@@ -65,12 +65,11 @@ def run(name: str, n: int, database_url: str) -> dict[str, Any]:
 
 
 def _whole_path(stage: Stage, n: int) -> float:
-    from agenticos import scope
+    from agenticos import garbage, scope
     from agenticos.clock import Clock
-    from agenticos.worker import cluster
     from campaigns.sending import Slice
 
-    cluster.tune()  # as a worker process does
+    garbage.tune()  # as a worker process does
     campaign = stage.start(limit=n)
     stage.freeze(campaign, n)
     with scope.as_nobody():

@@ -24,9 +24,9 @@ WORKER: Final = """
 import django; django.setup()
 from agenticos import scope
 from agenticos.clock import Clock
-from agenticos.worker import cluster
+from agenticos import garbage
 from campaigns.sending import Slice
-cluster.tune()
+garbage.tune()
 print("ready", flush=True)
 input()
 with scope.as_nobody():

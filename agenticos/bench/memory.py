@@ -26,9 +26,9 @@ from django.conf import settings
 settings.SLICE_BUDGET_S = 36_000
 settings.STORAGES["default"]["OPTIONS"]["location"] = sys.argv[1]
 from agenticos import scope
-from agenticos.worker import cluster
+from agenticos import garbage
 from leads import tasks
-cluster.tune()
+garbage.tune()
 print("ready", flush=True)
 input()
 with scope.as_nobody():

@@ -12,6 +12,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -157,10 +158,14 @@ def run(name: str, n: int, database_url: str) -> list[dict[str, Any]]:
 
 def measure(space: Workspace, n: int, engine: str) -> list[dict[str, Any]]:
     """Open every page of the workspace, again and again."""
+    from django.conf import settings
     from django.test import Client
 
+    from agenticos import garbage
     from agenticos.tests.factories import refresh
 
+    import_module(settings.ROOT_URLCONF)
+    garbage.tune()  # as the web process does
     client = Client(SERVER_NAME="localhost")
     client.force_login(space.owner)
     refresh(client, space.owner)  # some pages ask who did not give a password lately

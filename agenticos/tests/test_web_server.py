@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import signal
 import socket
@@ -10,6 +11,8 @@ import sys
 import time
 
 import pytest
+import waitress
+from django.core.management import call_command
 
 from agenticos.tests.environment import ROOT, for_children
 
@@ -73,3 +76,22 @@ def test_two_hundred_slow_clients_do_not_stop_the_pages(server):
     finally:
         for link in stalled:
             link.close()
+
+
+def test_no_page_waits_while_all_that_was_loaded_is_looked_through_for_garbage(monkeypatch):
+    frozen = []
+
+    class Server:
+        def run(self):
+            frozen.append(gc.get_freeze_count())
+
+    before, stop = gc.get_threshold(), signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(waitress, "create_server", lambda *_, **__: Server())
+    try:
+        call_command("web")
+        assert frozen[0] > 10_000
+        assert gc.get_threshold()[0] > before[0]
+    finally:
+        signal.signal(signal.SIGTERM, stop)
+        gc.set_threshold(*before)
+        gc.unfreeze()

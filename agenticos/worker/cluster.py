@@ -8,13 +8,13 @@ process with code 70, every child dies with its parent, and the supervisor start
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from typing import Any
 
 from django_q import cluster
 
+from agenticos import garbage
 from agenticos.worker import posix
 
 CRASHED = 70
@@ -31,23 +31,11 @@ class CrashOnlySentinel(cluster.Sentinel):  # type: ignore[misc]  # django-q is 
         super().reincarnate(process)
 
 
-def tune() -> None:
-    """Fit the garbage collector to a long process that forks.
-
-    What was imported is never garbage: frozen, it is neither looked through again nor copied by
-    a collection in a child. Rows of a slice die by reference count; cycles are rare, so they are
-    looked for rarely.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 50)
-
-
 def run(parent_pid: int) -> None:
     """Run a cluster until SIGTERM; exit 0 after a clean stop, 70 after a crash."""
     posix.die_with(parent_pid)
     posix.bind_forks()
-    tune()
+    garbage.tune()
     cluster.Sentinel = CrashOnlySentinel
     stack = cluster.Cluster()
     stack.start()

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import signal
 from argparse import ArgumentParser
+from importlib import import_module
 from types import FrameType
 from typing import Any
 
 import waitress
+from django.conf import settings
 from django.core.management.base import BaseCommand
+
+from agenticos import garbage
 
 logger = logging.getLogger(__name__)
 THREADS = 8
@@ -29,6 +33,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         from agenticos.wsgi import application
 
+        import_module(settings.ROOT_URLCONF)  # and all views
+        garbage.tune()
         # waitress ends what it serves on SIGINT alone, and hosts send SIGTERM.
         signal.signal(signal.SIGTERM, _as_ctrl_c)
         server = waitress.create_server(
