@@ -8,6 +8,7 @@ the limit whose lifting gains most), and under the circumstances of a "what if".
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from typing import Final
@@ -71,7 +72,7 @@ def forecast(inputs: Inputs) -> Forecast:
     for place, day, count in likely.shares():
         days[day] += count
         senders[inputs.senders[place].name] += count
-    bottleneck = _bottleneck(inputs, likely)
+    bottleneck = _bottleneck(inputs, likely, days)
     holding = likely.waited.get(bottleneck, frozenset()) if bottleneck else frozenset()
     return Forecast(
         messages=inputs.messages,
@@ -171,13 +172,11 @@ def _careful(inputs: Inputs) -> Inputs:
     return replace(inputs, messages=messages, senders=tuple(senders))
 
 
-def _bottleneck(inputs: Inputs, likely: Plan) -> Code | None:
+def _bottleneck(inputs: Inputs, likely: Plan, days: Mapping[date, int]) -> Code | None:
     """The limit whose lifting alone would bring the finish forward most; None when none would."""
     # What holds up a long campaign shows in its first weeks.
-    soon = {day for _, day, _ in likely.shares()}
-    if len(soon) > ENOUGH_DAYS:
-        last = sorted(soon)[ENOUGH_DAYS - 1]
-        few = sum(count for _, day, count in likely.shares() if day <= last)
+    if len(days) > ENOUGH_DAYS:
+        few = sum(days[day] for day in sorted(days)[:ENOUGH_DAYS])
         inputs = replace(inputs, messages=few)
         likely = plan(inputs)
     best = _rank(inputs, likely, WORTH_NAMING)

@@ -109,7 +109,7 @@ class Plan:
             found += [(place, run.day, count) for place in run.senders if count]
         # Several may leave at the very last moment, of which not all are ours to send.
         surplus = sum(count for _, _, count in found) - self.planned
-        final = [(run, place) for run in self.runs for place in run.senders if run.until_is(last)]
+        final = [(run, place) for run in self.runs if run.until_is(last) for place in run.senders]
         for run, place in final[::-1]:
             less = min(surplus, 1 if run.gap else run.count)
             if less <= 0:

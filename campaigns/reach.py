@@ -29,6 +29,7 @@ from leads.suppression import digest_for
 # Scores that `_tally` has annotated; the type checker cannot see such columns.
 Fated = Any
 OPEN = (Message.State.QUEUED, Message.State.CLAIMED)
+MANY = 10_000  # up to so many, to count as far as a limit is quicker than to count all
 BEYOND = "over_limit"
 ELSEWHERE = "in_another_campaign"
 
@@ -71,6 +72,7 @@ class Reach:
     template: rendering.Template | None
     _judged: list[_Person] | None = None
     _unnamed: list[int] | None = None
+    _bands: Counter[str] | None = None
     _edge: list[tuple[int, int]] | None = None  # the last one within the limit, once asked for
 
     @classmethod
@@ -111,7 +113,20 @@ class Reach:
         """How many people get a message: the summary's total, for who asks for no more."""
         if self.version is None or self.by_hand or self.needed:
             return self.summary().total
-        return self._writable().order_by()[: self.campaign.limit].count()
+        limit = self.campaign.limit
+        if limit < MANY:
+            return self._writable().order_by()[:limit].count()
+        matching = audience.matching(self.campaign, self.in_force).order_by()
+        held = matching.filter(self._suppressed | self._recent)
+        return min(limit, self.by_band().total() - int(held.count()))
+
+    def by_band(self) -> Counter[str]:
+        """How many of each band match, whether or not they may be written to now."""
+        if self._bands is None:
+            matching = audience.matching(self.campaign, self.in_force).order_by()
+            # Out of an index: no lead is read.
+            self._bands = Counter(dict(matching.values_list("band").annotate(n=Count("*"))))
+        return self._bands
 
     def elsewhere(self) -> int:
         """How many of the total also wait in another campaign: whoever writes first, writes."""
@@ -172,16 +187,24 @@ class Reach:
         """
         campaign, version = self.campaign, self.in_force
         floor = audience.floor(campaign, version)
-        gap = timedelta(days=campaign.tenant.contact_gap_days)
-        recent = Q(lead__first_touch_at__gte=self.now - gap) if gap else Q(pk__in=[])
         low, enough = Q(eligible=True, total__lt=floor), Q(eligible=True, total__gte=floor)
         return {
             Code.NOT_ELIGIBLE: Q(eligible=False),
             Code.NURTURING_BAND: low & Q(band=Band.NURTURING),
             Code.BELOW_MIN_SCORE: low & ~Q(band=Band.NURTURING),
-            Code.SUPPRESSED: enough & Q(lead__suppressed_at__isnull=False),
-            Code.CONTACT_POLICY_GAP: enough & Q(lead__suppressed_at=None) & recent,
+            Code.SUPPRESSED: enough & self._suppressed,
+            Code.CONTACT_POLICY_GAP: enough & ~self._suppressed & self._recent,
         }
+
+    @property
+    def _suppressed(self) -> Q:
+        return Q(lead__suppressed_at__isnull=False)
+
+    @property
+    def _recent(self) -> Q:
+        """Whose last first message is too young; nobody's where the tenant has no such rule."""
+        gap = timedelta(days=self.campaign.tenant.contact_gap_days)
+        return Q(lead__first_touch_at__gte=self.now - gap) if gap else Q(pk__in=[])
 
     def _summary_of_filter(self) -> AudienceSummary:
         fates, writable = self._counted()

@@ -199,6 +199,14 @@ class Lead(TenantOwned):
                 name="lead_of_owner",
                 condition=models.Q(owner__isnull=False),
             ),
+            # Who may get no first message now: an audience's count reads no lead for it.
+            models.Index(
+                fields=["tenant", "id"],
+                include=["suppressed_at", "first_touch_at"],
+                condition=models.Q(suppressed_at__isnull=False)
+                | models.Q(first_touch_at__isnull=False),
+                name="lead_held",
+            ),
         ]
 
     def __str__(self) -> str:

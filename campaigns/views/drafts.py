@@ -144,7 +144,8 @@ def campaign_content(request: TenantRequest, pk: int) -> HttpResponse:
             page = reverse("accounts:trial", args=[request.tenant.slug])
             return redirect(f"{page}?campaign={campaign.pk}")
         return redirect(campaign)
-    leads = prospects.leads_of(campaign)
+    who = Reach.of(campaign, timezone.now())
+    leads = prospects.leads_of(campaign, who=who)
     context = {
         "campaign": campaign,
         "form": form,
@@ -154,7 +155,7 @@ def campaign_content(request: TenantRequest, pk: int) -> HttpResponse:
         "few": TEMPLATES_FEW,
         "fills": sampling.fills(leads),
         **preview_of(str(form["text"].value() or ""), leads),
-        **_pace(request, campaign, form),
+        **_pace(request, who, form),
     }
     return render_page(request, "campaigns/content.html", context)
 
@@ -176,7 +177,7 @@ def campaign_preview(request: TenantRequest, pk: int) -> HttpResponse:
     form = ContentForm(request.POST, tenant=request.tenant)
     context: dict[str, Any] = {"campaign": campaign, "form": form}
     if request.htmx.target == "pace":
-        context |= _pace(request, campaign, form)
+        context |= _pace(request, Reach.of(campaign, timezone.now()), form)
     else:
         context |= preview_of(request.POST.get("text", ""), prospects.leads_of(campaign))
     return render_page(request, "campaigns/content.html", context, parts=["preview", "pace"])
@@ -195,8 +196,9 @@ def preview_of(text: str, leads: list[Lead]) -> dict[str, Any]:
     return context
 
 
-def _pace(request: TenantRequest, campaign: Campaign, form: ContentForm) -> dict[str, Any]:
+def _pace(request: TenantRequest, who: Reach, form: ContentForm) -> dict[str, Any]:
     """What the accounts in the form can send on a day, each with the limit that binds it."""
+    campaign = who.campaign
     wanted = {str(value) for value in form["accounts"].value() or []}
     accounts = [
         account
@@ -206,7 +208,7 @@ def _pace(request: TenantRequest, campaign: Campaign, form: ContentForm) -> dict
     hours = day_plan.hours_of(_window(form, campaign))
     parts = [(account, day_plan.of_account(facts.pace_of(account), hours)) for account in accounts]
     per_day = day_plan.together((part for _account, part in parts), _caps_of(request, campaign))
-    people = Reach.of(campaign, timezone.now()).total()
+    people = who.total()
     return {
         "capacities": parts,
         "per_day": per_day,
