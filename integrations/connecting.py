@@ -16,7 +16,7 @@ from django.utils.translation import gettext, gettext as _, gettext_lazy
 
 from agenticos.errors import Refused
 from agenticos.locking import locked
-from integrations.actions import TROUBLE
+from integrations.delivery import TROUBLE
 from integrations.errors import Fault, ProviderError, Rejected
 from integrations.models import Connection
 from integrations.registry import adapter_of

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum
-from typing import Final, Protocol, TypeGuard, cast
+from typing import Final, cast
 from zlib import crc32
 
 from django.conf import settings
@@ -26,13 +25,14 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 
 from agenticos import clock as clocks, logs, meters, scope
 from agenticos.leasing import new_token, owner, stopping
-from integrations import actions
-from integrations.actions import Held, Note, Result
+from integrations import delivery
+from integrations.delivery import Held, Note, Result
 from integrations.errors import Fault, ProviderError, Rejected, TryLater, Unsure
-from integrations.ghl.client import FIELDS, HANDLE_FIELD
+from integrations.ghl.client import FIELDS
 from integrations.models import Connection, SyncItem
-from integrations.ports import Contact, Created, Crm, CrmContact
+from integrations.ports import Contact, Crm, CrmContact
 from integrations.registry import crm_for
+from integrations.steps import Outcome, Step, has_fields, not_stored, perform
 from tenants.crypto import CannotOpen
 
 logger = logging.getLogger(__name__)
@@ -51,32 +51,6 @@ PAUSING: Final = frozenset({"connect_failed", "rate_limited"})
 FIELD_TROUBLE: Final = frozenset({"field_missing", "fields_refused"})
 
 
-class Step(Enum):
-    """What is called in one go; the value is the number of calls it may take."""
-
-    FIELDS = ("fields", actions.MOST_CALLS)
-    WRITE = ("write", 3)
-    FIND = ("find", 1)
-    CREATE = ("create", 1)
-    READ = ("read", 1)
-
-    @property
-    def calls(self) -> int:
-        return self.value[1]
-
-
-class HasFields(Protocol):
-    """A CRM whose custom fields must exist, and have ids, before they are written."""
-
-    def ensure_fields(self, wanted: Mapping[str, str]) -> dict[str, str]:
-        """The ids of the wanted fields, by neutral key; missing ones are created."""
-        ...
-
-
-def _has_fields(crm: object) -> TypeGuard[HasFields]:
-    return hasattr(crm, "ensure_fields")
-
-
 @dataclass(slots=True)
 class Desk:
     """One connection as this slice uses it."""
@@ -92,7 +66,7 @@ class Desk:
 
     def missing(self, contact: Contact) -> dict[str, str]:
         """The custom fields that have no id yet, with their data types."""
-        if not _has_fields(self.crm):
+        if not has_fields(self.crm):
             return {}
         wanted = {**dict.fromkeys(contact.fields, "TEXT"), **FIELDS}
         if all(key in self.field_ids for key in wanted):
@@ -118,18 +92,6 @@ class Job:
         if self.held.external_id:
             return Step.WRITE
         return Step.FIND if self.held.create_begun_at else Step.CREATE
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a step: an answer, an error, or nothing at all (not called, or not finished)."""
-
-    called: bool = True
-    error: ProviderError | None = None
-    field_ids: dict[str, str] = field(default_factory=dict)
-    created: Created | None = None
-    found: str | None = None
-    seen: CrmContact | None = None
 
 
 class Slice:
@@ -225,14 +187,14 @@ class Slice:
         now = self.clock.now()
         if self.swept_at is None or self.clock.elapsed() - self.swept_at >= 1:
             self.swept_at = self.clock.elapsed()
-            actions.take_over(now)
+            delivery.take_over(now)
         held = Counter(job.desk.connection_id for job in self.ready)
         full = [pk for pk, number in held.items() if number >= THREADS]
-        due = actions.due_connections(now, but=full, limit=BATCH)
+        due = delivery.due_connections(now, but=full, limit=BATCH)
         found = False
         for tenant_id, connection_id in due:
             with scope.as_tenant(tenant_id):
-                rows = actions.claim(
+                rows = delivery.claim(
                     connection_id,
                     now,
                     token=self.token,
@@ -243,7 +205,7 @@ class Slice:
                     self._take(rows, desk)
                     found = True
                 elif rows:
-                    actions.give_back([row.id for row in rows], token=self.token)
+                    delivery.give_back([row.id for row in rows], token=self.token)
         return found
 
     def _take(self, rows: list[Held], desk: Desk) -> None:
@@ -262,7 +224,7 @@ class Slice:
             crm = self.crm(row)
         except (CannotOpen, KeyError):
             logger.error("connection %s: its credential does not open", connection_id)
-            actions.refuse_connection(connection_id, "credential_unreadable", row.secret_set_at)
+            delivery.refuse_connection(connection_id, "credential_unreadable", row.secret_set_at)
             return None
         self.desks[connection_id] = Desk(
             connection_id=connection_id,
@@ -288,7 +250,7 @@ class Slice:
                 begun = self._commit(mine, jobs, notes)
                 for desk, error in refused:
                     if desk.tenant_id == tenant_id:
-                        actions.refuse_connection(
+                        delivery.refuse_connection(
                             desk.connection_id, error.code, desk.secret_set_at, error=error
                         )
                         begun.closed.add(desk.connection_id)
@@ -316,7 +278,7 @@ class Slice:
 
     def _commit(
         self, done: list[tuple[Held, Result | None]], jobs: list[Job], notes: dict[int, Note]
-    ) -> actions.Begun:
+    ) -> delivery.Begun:
         """The transaction, repeated for a while: a lost id would cost a search and a minute."""
         ids = {held.connection_id for held, _ in done} | {job.held.connection_id for job in jobs}
         for attempt in Retrying(
@@ -329,7 +291,7 @@ class Slice:
                 if attempt.retry_state.attempt_number > 1:
                     logger.warning("settling sync items again after a database error")
                     database.close()
-                return actions.settle_and_begin(
+                return delivery.settle_and_begin(
                     done,
                     [(job.held, job.step().calls, job.step() is Step.CREATE) for job in jobs],
                     {pk: note for pk, note in notes.items() if pk in ids},
@@ -340,7 +302,7 @@ class Slice:
         raise AssertionError("unreachable")
 
     def _begin(
-        self, jobs: list[Job], begun: actions.Begun, fence: float, pool: ThreadPoolExecutor
+        self, jobs: list[Job], begun: delivery.Begun, fence: float, pool: ThreadPoolExecutor
     ) -> None:
         """Call for the jobs that were committed; the others stay, or are no longer ours."""
         for pk, ready_at in begun.ready_at.items():
@@ -374,7 +336,7 @@ class Slice:
         """Give back what waits for connections that this slice can no longer use."""
         if not closed:
             return
-        actions.give_back(
+        delivery.give_back(
             [job.held.id for job in self.ready if job.held.connection_id in closed],
             token=self.token,
         )
@@ -558,82 +520,10 @@ class Slice:
         jobs, self.ready = list(self.ready), deque()
         for tenant_id in sorted({job.held.tenant_id for job in jobs}):
             with scope.as_tenant(tenant_id):
-                actions.give_back(
+                delivery.give_back(
                     [job.held.id for job in jobs if job.held.tenant_id == tenant_id],
                     token=self.token,
                 )
-
-
-def perform(
-    step: Step,
-    crm: Crm,
-    contact: Contact,
-    external_id: str,
-    fields: Mapping[str, str],
-    halted: Callable[[], bool],
-) -> Outcome:
-    """Call the provider for one step, in a thread of the pool. Never raises."""
-    with logs.bound(items=[contact.key], step=step.name.lower()):
-        return _perform(step, crm, contact, external_id, fields, halted)
-
-
-def _perform(
-    step: Step,
-    crm: Crm,
-    contact: Contact,
-    external_id: str,
-    fields: Mapping[str, str],
-    halted: Callable[[], bool],
-) -> Outcome:
-    try:
-        if halted():
-            return Outcome(called=False)
-        if step is Step.FIELDS:
-            return Outcome(field_ids=crm.ensure_fields(fields) if _has_fields(crm) else {})
-        if step is Step.FIND:
-            return Outcome(found=crm.find(contact.handle) if contact.handle else None)
-        if step is Step.CREATE:
-            return Outcome(created=crm.create(contact))
-        if step is Step.WRITE:
-            crm.update(external_id, contact)
-            if halted():
-                return Outcome(called=False)
-            crm.add_tags(external_id, contact.tags)
-            if halted():
-                return Outcome(called=False)
-        return Outcome(seen=crm.read(external_id))
-    except ProviderError as error:
-        return Outcome(error=error)
-    except Exception as error:  # a bug must not end the slice; a create may have happened
-        logger.exception("sync step %s: unexpected failure of the adapter", step.name)
-        return Outcome(
-            error=Unsure(
-                "adapter_failed",
-                "Something unexpected happened during the call.",
-                fault=Fault.PROVIDER,
-                detail=type(error).__name__,
-            )
-        )
-
-
-def not_stored(contact: Contact, seen: CrmContact) -> list[str]:
-    """The fields and tags of `contact` that the CRM does not show, by name.
-
-    >>> ana = Contact(key="lead:1", handle="ana", tags=("VIP",), fields={"source_channel": "dm"})
-    >>> stored = {"instagram_username": "ana", "source_channel": ""}
-    >>> not_stored(ana, CrmContact("c1", frozenset({"vip"}), stored))
-    ['source_channel']
-    """
-    wanted = {**contact.fields, HANDLE_FIELD: contact.handle}
-    stored = {key: _flat(seen.fields.get(key)) for key in wanted}
-    fields = [key for key, value in wanted.items() if value and _flat(value) != stored[key]]
-    tags = [f"tag {tag}" for tag in contact.tags if tag.strip().lower() not in seen.tags]
-    return sorted(fields) + sorted(tags)
-
-
-def _flat(value: str | None) -> str:
-    # A CRM may trim, or end lines in its own way.
-    return " ".join((value or "").split())
 
 
 def back_off(attempts: int, key: str) -> timedelta:

@@ -94,7 +94,7 @@ SYSTEM = {
     "campaigns/audience.py": "claims campaigns of all tenants that are being prepared",
     "integrations/tasks.py": "sweeps over all tenants",
     "integrations/syncing.py": "claims the outbox of all tenants",
-    "integrations/actions.py": "routes what belongs to a connection to its tenant",
+    "integrations/delivery.py": "routes what belongs to a connection to its tenant",
     "agenticos/postgres/schema.py": "the data part of migrations",
     "agenticos/leasing.py": "ends the leases of a worker group that has died",
     "tenants/templatetags/shell.py": "the other tenants of the person who looks",

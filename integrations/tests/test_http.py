@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from integrations import http
+from integrations import http, transport
 from integrations.errors import Fault, ProviderError, Rejected, TryLater, Unsure, words
 from integrations.http import Answer, call, retry_after
 
@@ -387,8 +387,8 @@ def test_tls_verifies_the_name_though_the_address_is_ours(serve, tmp_path, monke
     port = int(server.url.split(":")[2].split("/")[0])
     trusting = ssl.create_default_context(cafile=pem)
     monkeypatch.setattr(httpx, "create_ssl_context", lambda **_: trusting)
-    monkeypatch.setattr(http, "_resolve", lambda *_: ["127.0.0.1"])
-    with httpx.Client(transport=http._Transport()) as client:
+    monkeypatch.setattr(transport, "_resolve", lambda *_: ["127.0.0.1"])
+    with httpx.Client(transport=transport.Transport()) as client:
         url = f"https://provider.example:{port}/"
         assert call(client, "POST", url, json={}, effect=True, deadline_s=5).status == 200
         url = f"https://impostor.example:{port}/"

@@ -13,7 +13,7 @@ from django.db import connection as database
 
 from agenticos import scope
 from agenticos.errors import Refused
-from integrations import actions, syncing, tasks
+from integrations import actions, delivery, syncing, tasks
 from integrations.actions import Wish, want_contacts
 from integrations.models import Connection, ExternalId, SyncItem
 from integrations.registry import crm_for
@@ -261,8 +261,8 @@ def test_a_worker_that_died_in_a_create_leaves_one_contact(sandbox, line, clock)
     with scope.as_tenant(line.tenant_id):
         crm = crm_for(line)
         crm.ensure_fields(syncing.FIELDS)
-        (held,) = actions.claim(line.pk, clock.now(), token="dead", owner="gone", limit=9)
-        begun = actions.settle_and_begin(
+        (held,) = delivery.claim(line.pk, clock.now(), token="dead", owner="gone", limit=9)
+        begun = delivery.settle_and_begin(
             [],
             [(held, 1, True)],
             {},
@@ -283,8 +283,8 @@ def test_a_worker_that_died_in_a_create_leaves_one_contact(sandbox, line, clock)
     # The dead one wakes: it changes nothing, and hears so.
     with scope.as_tenant(line.tenant_id):
         held.external_id, held.dirty = "other", True
-        late = actions.Result(State.FAILED, clock.now(), 1, "late")
-        begun = actions.settle_and_begin(
+        late = delivery.Result(State.FAILED, clock.now(), 1, "late")
+        begun = delivery.settle_and_begin(
             [(held, late)], [(held, 1, True)], {}, {}, clock.now(), token="dead"
         )
     assert (begun.calls, begun.lost) == (set(), {held.id})
@@ -296,9 +296,9 @@ def test_an_item_that_always_kills_its_worker_ends(sandbox, line, clock, setting
     wish(line, clock)
     for _ in range(settings.SYNC_MAX_ATTEMPTS):
         with scope.as_tenant(line.tenant_id):
-            assert actions.claim(line.pk, clock.now(), token="dead", owner="gone", limit=9)
+            assert delivery.claim(line.pk, clock.now(), token="dead", owner="gone", limit=9)
         clock.move(settings.LEASE_S)
-        assert actions.take_over(clock.now()) == 1
+        assert delivery.take_over(clock.now()) == 1
     assert (item(line).state, item(line).reason) == (State.FAILED, "worker_lost")
 
 
@@ -409,7 +409,7 @@ def test_a_new_token_is_not_called_broken_for_the_old_ones_sake(line):
     before = line.secret_set_at
     with scope.as_tenant(line.tenant_id):
         set_token(line, "token-of-acme-2")
-        actions.refuse_connection(line.pk, "session_invalid", before)
+        delivery.refuse_connection(line.pk, "session_invalid", before)
     fresh(line)
     assert line.state == Connection.State.ACTIVE
 
@@ -606,9 +606,9 @@ def test_calls_keep_to_the_published_rate(sandbox, line, clock):
     made = calls(sandbox)
     assert made == 5 + 60 * 2
     took = (clock.now() - began).total_seconds()
-    least = (made - actions.BURST) / actions.CALLS_PER_S
+    least = (made - delivery.BURST) / delivery.CALLS_PER_S
     assert least <= took <= least + 2
-    assert actions.BURST + 10 * actions.CALLS_PER_S <= 100
+    assert delivery.BURST + 10 * delivery.CALLS_PER_S <= 100
 
 
 def test_a_slice_gives_way_and_gives_back(sandbox, line, clock):

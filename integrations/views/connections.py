@@ -19,7 +19,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from agenticos.errors import Refused
 from agenticos.htmx import render_page
 from agenticos.questions import Question, ask
-from integrations import actions, connecting
+from integrations import connecting, delivery
 from integrations.connecting import NotTaken
 from integrations.forms import GhlForm, TokenForm
 from integrations.models import Connection, SyncItem
@@ -36,7 +36,7 @@ class ConnectionRow:
     connection: Connection
     counts: dict[str, int]
     free: int | None  # None where no rate is kept
-    most: int = actions.BURST
+    most: int = delivery.BURST
 
     @property
     def open(self) -> int:
@@ -62,7 +62,7 @@ def connection_list(request: TenantRequest) -> HttpResponse:
         ConnectionRow(
             line,
             counts[line.pk],
-            actions.free_calls(line.throttle_at, now, rate=actions.rate_of(line))
+            delivery.free_calls(line.throttle_at, now, rate=delivery.rate_of(line))
             if line.kind == GHL
             else None,
         )

@@ -247,12 +247,12 @@ def test_after_the_session_the_poll_sends_to_the_log_in_and_back(acme, browser):
 
 def test_dead_letters_are_news_of_their_connection(acme, alice, in_tenant):
     from agenticos.tests.factories import make_connection, make_sync_item
-    from integrations import actions as outbox
+    from integrations import delivery
     from integrations.models import SyncItem
 
     line = make_connection(acme, Connection.Kind.GHL)
     item = make_sync_item(line, "lead:1", state="failed")
     in_tenant(acme)
-    outbox._tell_of_dead(SyncItem.objects.filter(pk=item.pk), NOW())
+    delivery._tell_of_dead(SyncItem.objects.filter(pk=item.pk), NOW())
     row = Notification.objects.get()
     assert (row.kind, row.subject, row.params) == ("sync.dead", line.pk, {"count": 1})
