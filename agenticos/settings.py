@@ -496,5 +496,7 @@ LOGGING = {
         # It names every reset link whose form was too old.
         "django.security.csrf": {"level": "ERROR"},
         "tqdm": {"level": "WARNING"},
+        # A line whenever a page waits for a thread, be it for a millisecond.
+        "waitress.queue": {"level": "ERROR"},
     },
 }
