@@ -11,8 +11,30 @@ from typing import Any, Final
 from django.db import connection, models, transaction
 
 from agenticos import scope, sql
+from agenticos.bench import preview
+from agenticos.bench.stage import Stage
 
+BUILT: Final = 20_000  # leads that the code itself writes; the others are copies
 SPAN: Final = 100_000_000  # between the ids of a row and those of its copies
+
+
+def leads(stage: Stage, n: int) -> None:
+    """A tenant with `n` scored leads, of which at most BUILT differ; then all tables are analysed.
+
+    Above BUILT, `n` is rounded down to a multiple of it.
+    """
+    from leads.models import Lead, LeadFacts, LeadScore
+
+    preview.build(stage, min(n, BUILT))
+    if n > BUILT:
+        clone(
+            [Lead, LeadFacts, LeadScore],
+            stage.tenant.pk,
+            n // BUILT - 1,
+            tenants=False,
+            changed={(Lead, "handle"): "t.handle || '-' || k.k"},
+        )
+    stage.settle_down()
 
 
 def clone(

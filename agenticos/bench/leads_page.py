@@ -13,11 +13,9 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from agenticos.bench import preview
 from agenticos.bench.claim import percentile
 from agenticos.bench.stage import Stage
 
-BUILT: Final = 20_000  # leads that are made one by one; the others are copies
 TIMES: Final = 20
 PAGES_DEEP: Final = 5
 
@@ -52,26 +50,15 @@ def _build(stage: Stage, n: int) -> None:
 
     from agenticos import scope
     from agenticos.bench import cloning
-    from leads.models import Lead, LeadFacts, LeadScore
     from tenants.models import Membership, User
 
     settings.STORAGES["staticfiles"] = {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
     }
-    built = min(n, BUILT)
-    preview.build(stage, built)
+    cloning.leads(stage, n)
     with scope.as_tenant(stage.tenant):
         owner = User.objects.create_user("owner@example.com")
         Membership.objects.create(tenant=stage.tenant, user=owner, role="owner")
-    if n > built:
-        cloning.clone(
-            [Lead, LeadFacts, LeadScore],
-            stage.tenant.pk,
-            n // built - 1,
-            tenants=False,
-            changed={(Lead, "handle"): "t.handle || '-' || k.k"},
-        )
-    stage.settle_down()
 
 
 def _measure() -> tuple[dict[str, float], dict[str, float]]:

@@ -10,18 +10,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agenticos.bench import preview
 from agenticos.bench.stage import Stage
 
 
 def run(name: str, n: int, database_url: str) -> dict[str, Any]:
     """Measure `rescore`."""
-    n = n or 100_000
+    n = n or 1_000_000
     with tempfile.TemporaryDirectory() as folder:
         stage = Stage(Path(folder), database_url)
         try:
             stage.enter("http://127.0.0.1:9")
-            preview.build(stage, n)
+            from agenticos.bench import cloning
+
+            cloning.leads(stage, n)
             value, limit = n / _rescore(stage), n / _bare(stage)
             return {
                 "name": name,
