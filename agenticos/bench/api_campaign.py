@@ -11,11 +11,14 @@ import io
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
 from agenticos.bench.stage import Stage
+from agenticos.scope import Scope
 
 MESSAGES: Final = 1_000
 WARM_UP: Final = 20
@@ -137,25 +140,39 @@ def _rate(application: Application, environ: dict[str, Any], count: int) -> floa
 def _bare(ours: Application, environ: dict[str, Any]) -> Application:
     """A function that runs the SQL of one request of ours, with its values, and answers the same.
 
-    The limiter's statements, which run on its own connection, are not among them.
+    What ran in one scope runs in one transaction of it. The limiter's statements, which run on its
+    own connection, are not among them.
     """
-    from django.db import connection
+    from django.db import connection, transaction
 
-    seen: list[tuple[str, Any]] = []
+    from agenticos import scope
+
+    seen: list[tuple[Scope | None, str, Any]] = []
 
     def watch(execute: Any, statement: str, params: Any, many: bool, context: Any) -> Any:
-        seen.append((statement, params))
+        seen.append((scope.current(), statement, params))
         return execute(statement, params, many, context)
 
     with connection.execute_wrapper(watch):
         body = _ask(ours, environ)
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        with connection.cursor() as cursor:
-            for statement, params in seen:
-                cursor.execute(statement, params)
-                cursor.fetchall()
+        for where, statements in groupby(seen, key=lambda one: one[0]):
+            with _in(where), transaction.atomic(), connection.cursor() as cursor:
+                for _scope, statement, params in statements:
+                    cursor.execute(statement, params)
+                    cursor.fetchall()
         start_response("200 OK", [("Content-Type", "application/json")])
         return [body]
 
     return application
+
+
+def _in(where: Scope | None) -> AbstractContextManager[None]:
+    from agenticos import scope
+
+    if where is None:
+        return scope.as_nobody()
+    if where.tenant_id is None:
+        return scope.as_system(where.reason)
+    return scope.as_tenant(where.tenant_id)

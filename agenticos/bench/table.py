@@ -98,7 +98,7 @@ def rendered(figures: list[Figure]) -> str:
         engine = "" if one["engine"] == "postgresql" else f" ({one['engine']})"
         lines.append(
             f"| `{one['name']}`{engine}, n = {number(one['n'])} "
-            f"| {number(one['value'])} {one['unit']} | {number(one['limit'])} | {one['ratio']} "
+            f"| {number(one['value'])} {one['unit']}{_aside(one)} | {number(one['limit'])} | {one['ratio']} "
             f"| {target.words if target else ''} "
             f"| {('✓' if target.met(one) else '**missed**') if target else ''} |"
         )
@@ -133,4 +133,14 @@ def number(value: float) -> str:
 
 
 def _versions(figure: Figure) -> str:
-    return ", ".join(f"{name} {version}" for name, version in figure["versions"].items())
+    return ", ".join(f"{name} {version}" for name, version in sorted(figure["versions"].items()))
+
+
+def _aside(figure: Figure) -> str:
+    """What has to be said beside a figure: how it stands to another one, or that it is no median."""
+    aside = []
+    if "over_one" in figure:
+        aside.append(f"{figure['over_one']} × one worker")
+    if figure.get("runs") == 1:
+        aside.append("one run")
+    return f" ({', '.join(aside)})" if aside else ""

@@ -34,6 +34,11 @@ def test_a_figure_that_misses_its_target_says_so():
     assert "✓" in table.rendered([figure(value=1700.0)])
 
 
+def test_what_is_no_median_says_so_and_two_workers_stand_beside_one():
+    assert "600 messages/s (one run) |" in table.rendered([figure(runs=1)])
+    assert "(1.5 × one worker) |" in table.rendered([figure(over_one=1.5, runs=3)])
+
+
 def test_sqlite_has_no_target():
     line = table.rendered([figure(engine="sqlite")]).splitlines()[2]
     assert line.startswith("| `dispatch` (sqlite), n = 20 000 | 600 messages/s | 1 000 | 0.6 |")
