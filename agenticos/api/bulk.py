@@ -10,10 +10,12 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from agenticos import sql
 from agenticos.api.base import ApiView, operation
 from agenticos.api.leads import TAG
 from agenticos.api.shapes import Strict
 from leads import editing
+from leads.models import Lead, LeadFacts, LeadScore
 
 BULK_MAX = 1_000
 
@@ -104,6 +106,7 @@ class LeadsBulk(ApiView):
             by=self.by,
             now=timezone.now(),
         )
+        sql.grown_lately(Lead, LeadScore, LeadFacts)
         names = [one.outcome for one in outcomes]
         kinds = ("created", "updated", "unchanged", "rejected")
         rows = [_bulk_row(place, one) for place, one in enumerate(outcomes)]

@@ -98,7 +98,8 @@ def rendered(figures: list[Figure]) -> str:
         engine = "" if one["engine"] == "postgresql" else f" ({one['engine']})"
         lines.append(
             f"| `{one['name']}`{engine}, n = {number(one['n'])} "
-            f"| {number(one['value'])} {one['unit']}{_aside(one)} | {number(one['limit'])} | {one['ratio']} "
+            f"| {number(one['value'])} {one['unit']}{_aside(one)} "
+            f"| {number(one['limit'])} | {one['ratio']} "
             f"| {target.words if target else ''} "
             f"| {('✓' if target.met(one) else '**missed**') if target else ''} |"
         )
@@ -137,7 +138,7 @@ def _versions(figure: Figure) -> str:
 
 
 def _aside(figure: Figure) -> str:
-    """What has to be said beside a figure: how it stands to another one, or that it is no median."""
+    """What is said beside a figure: how it stands to another one, or that it is no median."""
     aside = []
     if "over_one" in figure:
         aside.append(f"{figure['over_one']} × one worker")

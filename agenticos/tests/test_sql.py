@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import IntegrityError, transaction
 
-from agenticos.sql import Disappointed, fetch, one_trip, run, update_many
+from agenticos.sql import Disappointed, fetch, grown_lately, one_trip, run, update_many
 from agenticos.tests.factories import make_lead
 from leads.models import Lead
 
@@ -59,3 +59,29 @@ def test_without_hope_an_answer_is_waited_for(lead):
     with transaction.atomic(), one_trip():
         assert update_many(Lead, ["id", "city"], [(0, "Natal")]) == set()
         assert fetch("SELECT city FROM leads_lead WHERE id = %s", [lead.pk]) == [("Recife",)]
+
+
+@pytest.mark.postgresql
+def test_a_table_that_doubled_is_analysed_and_not_again_before_the_next_time(acme, in_tenant):
+    in_tenant(acme)
+
+    def known():
+        return fetch("SELECT reltuples FROM pg_class WHERE relname = 'leads_lead'", [])[0][0]
+
+    def add(first, last):
+        Lead.objects.bulk_create(
+            Lead(tenant=acme, handle=f"many{number}") for number in range(first, last)
+        )
+        run("SELECT pg_stat_force_next_flush()", [])
+        run("SELECT 1", [])
+        grown_lately(Lead)
+
+    run("SELECT app_analyse(%s)", [["leads_lead"]])
+    before = known()
+    add(0, 900)
+    assert known() == before
+    add(900, 2_200 + int(before))
+    assert known() == Lead.objects.count()
+    seen = known()
+    add(90_000, 90_100)
+    assert known() == seen
