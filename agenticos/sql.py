@@ -292,7 +292,8 @@ def grown_lately(*tables: type[models.Model]) -> None:
         return
     found = fetch(
         "SELECT s.relname::text FROM pg_stat_user_tables AS s "
-        "JOIN pg_class AS c ON c.oid = s.relid WHERE s.schemaname = current_schema() AND s.relname = ANY(%s) "
+        "JOIN pg_class AS c ON c.oid = s.relid "
+        "WHERE s.schemaname = current_schema() AND s.relname = ANY(%s) "
         "AND s.n_mod_since_analyze > GREATEST(1000, c.reltuples)",
         [[table._meta.db_table for table in tables]],
     )
