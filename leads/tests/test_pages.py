@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -18,7 +19,7 @@ from agenticos.tests.factories import (
     make_message,
     make_sync_item,
 )
-from leads.models import ImportProblem, LeadImport, LeadScore, LeadTag
+from leads.models import ImportProblem, Lead, LeadImport, LeadScore, LeadTag
 
 pytestmark = pytest.mark.django_db
 
@@ -93,6 +94,24 @@ def test_counts_have_a_bound(acme, alice, browser, monkeypatch):
     for _ in range(4):
         make_lead(acme, score=90)
     assert "2+" in text(browser(alice).get(url("leads:list", acme)))
+
+
+@pytest.mark.parametrize("limit", [2, 100])
+def test_leads_without_a_score_are_counted_among_few_and_very_many(
+    acme, alice, browser, monkeypatch, limit
+):
+    from leads.views import listing
+
+    monkeypatch.setattr(listing, "COUNT_LIMIT", limit)
+    for _ in range(4):
+        make_lead(acme, score=90)
+    client = browser(alice)
+    assert "Not scored" not in text(client.get(url("leads:list", acme)))
+    cache.clear()
+    with scope.as_tenant(acme):
+        Lead.objects.create(tenant=acme, handle="new")
+    response = client.get(url("leads:list", acme))
+    assert {chip.value: chip.count for chip in response.context["chips"]}["none"] == 1
 
 
 def test_empty_lists_say_why(acme, alice, browser):

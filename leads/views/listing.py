@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from django.core.cache import cache
 from django.http import HttpResponse
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _, gettext_lazy
@@ -33,10 +34,13 @@ from leads.segments import FIELDS, OF_KIND, OPERATORS, Rule, source_label
 from leads.viewing import may_change, views_for
 from leads.views.shared import evidence_of
 from tenants.http import TenantRequest, requires
+from tenants.models import Tenant
 from tenants.roles import can
 
 # No count goes further than this; a larger one is shown as "10,000+".
 COUNT_LIMIT = 10_000
+# How long it is known how many leads of such a tenant have no score.
+UNSCORED_S = 60
 # No count of one band goes further than this, where a filter leaves more than COUNT_LIMIT leads.
 DENSE_LIMIT = 1_000
 # A search in texts is not followed further than this.
@@ -250,8 +254,7 @@ def _tallies(found: LeadFilter, sort: Sort, icp: Icp) -> tuple[Counter[str], int
             band: scores.filter(band=band).values("total")[: COUNT_LIMIT + 1].count()
             for band in Band.values
         }
-        unscored = found.tenant.leads.count() - scores.count()
-        return Counter({**counts, NO_BAND: unscored}), COUNT_LIMIT
+        return Counter({**counts, NO_BAND: _unscored(found.tenant, icp, counts)}), COUNT_LIMIT
     leads = narrowed(found, sort, icp).order_by()
     bands = leads.values_list("band", flat=True)[: COUNT_LIMIT + 1]
     counted = Counter(band or NO_BAND for band in bands)
@@ -264,6 +267,23 @@ def _tallies(found: LeadFilter, sort: Sort, icp: Icp) -> tuple[Counter[str], int
         some = LeadFilter.in_band(leads, value).values("pk")[: DENSE_LIMIT + 1]
         counted[value] = some.count()
     return counted, DENSE_LIMIT
+
+
+def _unscored(tenant: Tenant, icp: Icp, scored: dict[str, int]) -> int:
+    """How many leads have no score under the live version; of very many, up to a minute ago.
+
+    `scored` is what was counted of each band. All leads are scored as they come in, so this is
+    the exception, and to make sure of it among a million would take most of the page's time.
+    """
+    total = sum(scored.values())
+    if max(scored.values()) <= COUNT_LIMIT:
+        return tenant.leads.values("pk")[: total + COUNT_LIMIT + 1].count() - total
+
+    def count() -> int:
+        scores = LeadScore.objects.filter(version_id=icp.live_id)
+        return int(tenant.leads.count() - scores.count())
+
+    return int(cache.get_or_set(f"leads.unscored.{icp.live_id}", count, UNSCORED_S))
 
 
 def _total(chips: list[Chip], found: LeadFilter, layout: Layout, leads: Scored) -> Chip:
