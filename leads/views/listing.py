@@ -41,9 +41,9 @@ from tenants.roles import can
 COUNT_LIMIT = 10_000
 # How long it is known how many leads of such a tenant have no score.
 UNSCORED_S = 60
-# No count of one band goes further than this, where a filter leaves more than COUNT_LIMIT leads.
+# No count of one band goes further than this, where a filter leaves more than SEARCH_LIMIT leads.
 DENSE_LIMIT = 1_000
-# A search in texts is not followed further than this.
+# What a search or a filter finds is not counted further than this.
 SEARCH_LIMIT = 5_000
 # So many that a search found are asked for by their ids afterwards.
 FEW = 500
@@ -256,10 +256,10 @@ def _tallies(found: LeadFilter, sort: Sort, icp: Icp) -> tuple[Counter[str], int
         }
         return Counter({**counts, NO_BAND: _unscored(found.tenant, icp, counts)}), COUNT_LIMIT
     leads = narrowed(found, sort, icp).order_by()
-    bands = leads.values_list("band", flat=True)[: COUNT_LIMIT + 1]
+    bands = leads.values_list("band", flat=True)[: SEARCH_LIMIT + 1]
     counted = Counter(band or NO_BAND for band in bands)
-    if counted.total() <= COUNT_LIMIT:
-        return counted, COUNT_LIMIT
+    if counted.total() <= SEARCH_LIMIT:
+        return counted, SEARCH_LIMIT
     values = [*Band.values, *([NO_BAND] if counted[NO_BAND] else [])]
     for value in values:
         if counted[value] > DENSE_LIMIT:  # so many were met on the way already
