@@ -24,6 +24,7 @@ class World:
         self.accounts: dict[str, list[Any]] = {}
         self.campaigns: dict[str, list[Any]] = {}
         self.drafts: list[int] = []
+        self.let_go_on: list[str] = []  # what had stopped by itself, and why
         self.imports: list[Any] = []
         for slug in SLUGS:
             self._tenant(slug, messages // len(SLUGS), accounts // len(SLUGS))
@@ -96,14 +97,26 @@ class World:
         self.imports.append(row)
 
     def hurry(self) -> bool:
-        """The storm is over: what is left goes out without pauses. True when that was done."""
+        """The storm is over: what is left goes out without pauses. True when that was done.
+
+        So many blows may have been taken for a campaign or an account that goes wrong, and stopped
+        it: then a person has it go on.
+        """
         from django.utils import timezone
 
         from agenticos import scope
-        from campaigns.models import SendingAccount
+        from campaigns import actions
+        from campaigns.models import Campaign, SendingAccount
 
+        now = timezone.now()
         for tenant in self.tenants.values():
             with scope.as_tenant(tenant):
+                for account in SendingAccount.objects.filter(state="blocked"):
+                    actions.unblock_account(account, by=None, now=now)
+                    self.let_go_on.append(f"account: {account.block_code}")
+                for campaign in Campaign.objects.filter(state__in=["paused", "blocked"]):
+                    self.let_go_on.append(f"campaign: {campaign.reason}")
+                    actions.resume_campaign(campaign, by=None, now=now)
                 SendingAccount.objects.update(gap_min_s=0, gap_max_s=0)
                 active = SendingAccount.objects.filter(state="active", claim_token="")
                 active.update(free_at=None, next_at=timezone.now())
@@ -209,6 +222,7 @@ class World:
                 bool(per_key[key]) and state not in ("sent", "unknown") for key, state, *_ in rows
             ),
             "left_open": sum(self.open().values()),
+            "let_go_on": dict(Counter(self.let_go_on)),
             "unknown": states["unknown"],
             "unexplained": sum(row[1] == "unknown" and not row[2] for row in rows),
             "contacts": len(state["contacts"]),
