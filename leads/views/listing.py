@@ -283,7 +283,7 @@ def _unscored(tenant: Tenant, icp: Icp, scored: dict[str, int]) -> int:
         scores = LeadScore.objects.filter(version_id=icp.live_id)
         return int(tenant.leads.count() - scores.count())
 
-    return int(cache.get_or_set(f"leads.unscored.{icp.live_id}", count, UNSCORED_S))
+    return cache.get_or_set(f"leads.unscored.{icp.live_id}", count, UNSCORED_S) or 0
 
 
 def _total(chips: list[Chip], found: LeadFilter, layout: Layout, leads: Scored) -> Chip:
