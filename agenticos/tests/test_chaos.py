@@ -42,7 +42,7 @@ def scene(acme):
     message = factories.make_message(factories.make_campaign(acme, state="finished"), lead, "sent")
     item = factories.make_sync_item(crm, f"lead:{lead.pk}", state="done")
     world = World.__new__(World)
-    world.drafts, world.imports = [], []
+    world.drafts, world.imports, world.let_go_on = [], [], []
     state = {"deliveries": [delivery(message, lead)], "contacts": [contact(lead)]}
     return world, state, message, lead, item
 

@@ -67,6 +67,7 @@ PERSONAL = {
 
 # Modules that may open the system scope, and for what.
 SYSTEM = {
+    "agenticos/bench/api_campaign.py": "the SQL of a request again, each statement in its scope",
     "agenticos/bench/claim.py": "the bare claim beside the one that is measured",
     "agenticos/bench/cloning.py": "a stage's rows, copied for many tenants",
     "agenticos/pages.py": "the memberships of the person who logged in; readiness",
