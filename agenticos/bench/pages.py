@@ -165,7 +165,7 @@ def measure(space: Workspace, n: int, engine: str) -> list[dict[str, Any]]:
     from agenticos.tests.factories import refresh
 
     import_module(settings.ROOT_URLCONF)
-    garbage.tune()  # as the web process does
+    garbage.tune(recycled=False)  # as the web process does
     client = Client(SERVER_NAME="localhost")
     client.force_login(space.owner)
     refresh(client, space.owner)  # some pages ask who did not give a password lately

@@ -319,7 +319,7 @@ def test_the_engine_on_a_fake_clock_ends_when_the_forecast_says(
 
 
 @pytest.mark.django_db
-def test_with_jitter_the_engine_ends_between_a_tenth_before_and_the_careful_finish(
+def test_with_jitter_the_engine_ends_between_a_fifth_before_and_the_careful_finish(
     acme, clock, rung
 ):
     account = make_account(acme, gap_min_s=60, gap_max_s=120, jitter_percent=20)
@@ -328,4 +328,5 @@ def test_with_jitter_the_engine_ends_between_a_tenth_before_and_the_careful_fini
         found = forecast_for(campaign, now=clock.now()).plan
     sent = drive(acme, campaign, clock)
     likely = found.p50 - clock.began
-    assert likely * 0.9 <= sent[-1] - clock.began <= found.p90 - clock.began
+    # Thirty random pauses: a tenth less comes once in a hundred runs, a fifth once in a million.
+    assert likely * 0.8 <= sent[-1] - clock.began <= found.p90 - clock.began

@@ -34,7 +34,7 @@ class Command(BaseCommand):
         from agenticos.wsgi import application
 
         import_module(settings.ROOT_URLCONF)  # and all views
-        garbage.tune()
+        garbage.tune(recycled=False)
         # waitress ends what it serves on SIGINT alone, and hosts send SIGTERM.
         signal.signal(signal.SIGTERM, _as_ctrl_c)
         server = waitress.create_server(
