@@ -16,8 +16,8 @@ from agenticos.tests import environment
 
 environment.enter()
 
-import hypothesis  # noqa: E402
-import pytest  # noqa: E402
+import hypothesis  # noqa: E402  # after the environment is set
+import pytest  # noqa: E402  # after the environment is set
 
 # The same examples in every run of the same code: a suite that is green stays green. New ones are
 # looked for with `HYPOTHESIS_PROFILE=default`.

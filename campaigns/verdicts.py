@@ -42,19 +42,20 @@ def _fate(held: Held, outcome: Outcome, now: datetime) -> Verdict:
     if error is None:  # the fence or a stop came before the call
         return Verdict(State.QUEUED, None, held.attempts - 1, now, gives_back=True)
     detail = error.detail
+    failed = Verdict(
+        State.FAILED,
+        held.account_id,
+        held.attempts,
+        now,
+        error.code,
+        detail,
+        gives_back=True,
+    )
     if isinstance(error, Unsure):
         return Verdict(State.UNKNOWN, held.account_id, held.attempts, now, error.code, detail)
     if isinstance(error, TryLater):
         if held.attempts >= settings.SEND_MAX_ATTEMPTS:
-            return Verdict(
-                State.FAILED,
-                held.account_id,
-                held.attempts,
-                now,
-                error.code,
-                detail,
-                gives_back=True,
-            )
+            return failed
         wait = max(pacing.back_off(held.attempts, held.key), error.after or timedelta(0))
         return Verdict(
             State.QUEUED, None, held.attempts, now + wait, error.code, detail, gives_back=True
@@ -63,13 +64,4 @@ def _fate(held: Held, outcome: Outcome, now: datetime) -> Verdict:
         return Verdict(
             State.QUEUED, None, held.attempts - 1, now, error.code, detail, gives_back=True
         )
-    return Verdict(
-        State.FAILED,
-        held.account_id,
-        held.attempts,
-        now,
-        error.code,
-        detail,
-        gives_back=True,
-        request_fault=error.fault is not Fault.LEAD,
-    )
+    return replace(failed, request_fault=error.fault is not Fault.LEAD)

@@ -68,46 +68,35 @@ def perform(
 ) -> Outcome:
     """Call the provider for one step, in a thread of the pool. Never raises."""
     with logs.bound(items=[contact.key], step=step.name.lower()):
-        return _perform(step, crm, contact, external_id, fields, halted)
-
-
-def _perform(
-    step: Step,
-    crm: Crm,
-    contact: Contact,
-    external_id: str,
-    fields: Mapping[str, str],
-    halted: Callable[[], bool],
-) -> Outcome:
-    try:
-        if halted():
-            return Outcome(called=False)
-        if step is Step.FIELDS:
-            return Outcome(field_ids=crm.ensure_fields(fields) if has_fields(crm) else {})
-        if step is Step.FIND:
-            return Outcome(found=crm.find(contact.handle) if contact.handle else None)
-        if step is Step.CREATE:
-            return Outcome(created=crm.create(contact))
-        if step is Step.WRITE:
-            crm.update(external_id, contact)
+        try:
             if halted():
                 return Outcome(called=False)
-            crm.add_tags(external_id, contact.tags)
-            if halted():
-                return Outcome(called=False)
-        return Outcome(seen=crm.read(external_id))
-    except ProviderError as error:
-        return Outcome(error=error)
-    except Exception as error:  # a bug must not end the slice; a create may have happened
-        logger.exception("sync step %s: unexpected failure of the adapter", step.name)
-        return Outcome(
-            error=Unsure(
-                "adapter_failed",
-                "Something unexpected happened during the call.",
-                fault=Fault.PROVIDER,
-                detail=type(error).__name__,
+            if step is Step.FIELDS:
+                return Outcome(field_ids=crm.ensure_fields(fields) if has_fields(crm) else {})
+            if step is Step.FIND:
+                return Outcome(found=crm.find(contact.handle) if contact.handle else None)
+            if step is Step.CREATE:
+                return Outcome(created=crm.create(contact))
+            if step is Step.WRITE:
+                crm.update(external_id, contact)
+                if halted():
+                    return Outcome(called=False)
+                crm.add_tags(external_id, contact.tags)
+                if halted():
+                    return Outcome(called=False)
+            return Outcome(seen=crm.read(external_id))
+        except ProviderError as error:
+            return Outcome(error=error)
+        except Exception as error:  # a bug must not end the slice; a create may have happened
+            logger.exception("sync step %s: unexpected failure of the adapter", step.name)
+            return Outcome(
+                error=Unsure(
+                    "adapter_failed",
+                    "Something unexpected happened during the call.",
+                    fault=Fault.PROVIDER,
+                    detail=type(error).__name__,
+                )
             )
-        )
 
 
 def not_stored(contact: Contact, seen: CrmContact) -> list[str]:

@@ -35,6 +35,16 @@ def claimed(acme, clock, wire, **options):
     return campaign, turn
 
 
+def dispatched(acme, clock, wire):
+    """A campaign whose claimed rows are marked as about to be called."""
+    campaign, turn = claimed(acme, clock, wire)
+    with scope.as_tenant(acme):
+        settling.settle_and_mark(
+            [], list(turn.ready), clock.now(), token=turn.token, owner="x", more=frozenset()
+        )
+    return campaign
+
+
 def test_a_claim_whose_worker_died_before_the_call_is_queued_again(acme, clock, wire):
     campaign, _ = claimed(acme, clock, wire)
     assert settling.reap(clock.now()) == 0
@@ -47,11 +57,7 @@ def test_a_claim_whose_worker_died_before_the_call_is_queued_again(acme, clock, 
 
 
 def test_a_claim_whose_worker_died_in_the_call_is_unknown_with_a_reason(acme, clock, wire):
-    campaign, turn = claimed(acme, clock, wire)
-    with scope.as_tenant(acme):
-        settling.settle_and_mark(
-            [], list(turn.ready), clock.now(), token=turn.token, owner="x", more=frozenset()
-        )
+    campaign = dispatched(acme, clock, wire)
     clock.move(django_settings.LEASE_S)
     settling.reap(clock.now())
     assert [(row.state, row.reason) for row in rows(campaign)] == [("unknown", Code.WORKER_LOST)]
@@ -131,11 +137,7 @@ def test_a_lost_wake_up_is_found_by_the_sweep(acme, clock, wire):
 
 
 def test_a_campaign_whose_last_row_was_settled_by_the_reaper_is_finished(acme, clock, wire):
-    campaign, turn = claimed(acme, clock, wire)
-    with scope.as_tenant(acme):
-        settling.settle_and_mark(
-            [], list(turn.ready), clock.now(), token=turn.token, owner="x", more=frozenset()
-        )
+    campaign = dispatched(acme, clock, wire)
     clock.move(django_settings.LEASE_S)
     settling.reap(clock.now())
     health.sweep(clock.now())
