@@ -98,13 +98,8 @@ class LeadFilter(forms.Form):
         """Whether anything is filtered at all: an empty list then says so."""
         return any(self.cleaned_data.values()) or bool(self.rules)
 
-    @property
-    def reads_texts(self) -> bool:
-        """Whether every lead's texts are read for it; then it is worth to ask once: see `found`."""
-        return bool(self.cleaned_data.get("q")) or any(rule.reads_texts for rule in self.rules)
-
     def found(self, keys: Sequence[int], *, all_of_them: bool) -> None:
-        """Remember what was found, so that the next question need not read the texts again.
+        """Remember what was found, so that the next question need not look for it again.
 
         `keys` are of leads that `narrow` left: all of them, or so many that there are a lot.
         """

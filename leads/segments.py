@@ -131,11 +131,6 @@ class Rule:
         """The condition as parameters of an address."""
         return [("f", self.field), ("o", self.operator), ("v", self.value), ("u", self.upper)]
 
-    @property
-    def reads_texts(self) -> bool:
-        """Whether it looks for words in the middle of a text, which no index answers."""
-        return self.what.kind == "text" and self.operator == "contains"
-
     def condition(self, *, zone: ZoneInfo, now: datetime, often: bool = False) -> Q:
         """The condition for leads with their score. Raises BadRule when a value cannot be read.
 

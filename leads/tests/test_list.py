@@ -154,7 +154,7 @@ def test_a_search_finds_the_same_whether_it_finds_few_or_many(
 
 def test_a_search_that_finds_very_many_says_at_least_how_many(acme, alice, browser, monkeypatch):
     monkeypatch.setattr("leads.views.listing.FEW", 1)
-    monkeypatch.setattr("leads.views.listing.SEARCH_LIMIT", 3)
+    monkeypatch.setattr("leads.views.listing.FILTER_LIMIT", 3)
     for number in range(5):
         make_lead(acme, f"ana{number}", score=90)
     context = browser(alice).get(url("list", acme), {"q": "ana"}).context

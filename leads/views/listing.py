@@ -41,11 +41,9 @@ from tenants.roles import can
 COUNT_LIMIT = 10_000
 # How long it is known how many leads of such a tenant have no score.
 UNSCORED_S = 60
-# No count of one band goes further than this, where a filter leaves more than SEARCH_LIMIT leads.
-DENSE_LIMIT = 1_000
 # What a search or a filter finds is not counted further than this.
-SEARCH_LIMIT = 5_000
-# So many that a search found are asked for by their ids afterwards.
+FILTER_LIMIT = 5_000
+# So many that were found are asked for by their ids afterwards.
 FEW = 500
 # Views that everybody has: name, and the canonical query of each.
 READY_VIEWS: dict[str, tuple[Promise, str]] = {
@@ -219,7 +217,7 @@ def _chooser(layout: Layout) -> list[tuple[str, Any, bool]]:
 
 def _chips(found: LeadFilter, sort: Sort, icp: Icp) -> list[Chip]:
     """The bands with their counts; "not scored" only where there are such leads."""
-    counts, limit = _searched(found, sort, icp) if found.reads_texts else _tallies(found, sort, icp)
+    counts, limit = _tallies(found, sort, icp)
     values = [(value, str(label)) for value, label in Band.choices]
     if counts[NO_BAND]:
         values.append((NO_BAND, _("Not scored")))
@@ -228,45 +226,25 @@ def _chips(found: LeadFilter, sort: Sort, icp: Icp) -> list[Chip]:
     return [Chip(value, label, counts[value] + 1, counts[value]) for value, label in values]
 
 
-def _searched(found: LeadFilter, sort: Sort, icp: Icp) -> tuple[Counter[str], int]:
-    """How many leads of each band a search finds, for which it reads every lead's texts once.
-
-    Where it finds more than SEARCH_LIMIT, the counts are what was met up to there and the limit
-    is 0: each band has at least so many.
-    """
-    leads = narrowed(found, sort, icp).order_by()
-    some = list(leads.values_list("pk", "band")[: SEARCH_LIMIT + 1])
-    found.found([pk for pk, _band in some], all_of_them=len(some) <= FEW)
-    counted = Counter(band or NO_BAND for _pk, band in some[:SEARCH_LIMIT])
-    return counted, SEARCH_LIMIT if len(some) <= SEARCH_LIMIT else 0
-
-
 def _tallies(found: LeadFilter, sort: Sort, icp: Icp) -> tuple[Counter[str], int]:
     """How many leads of each band there are, counted up to one more than the limit that it gives.
 
-    A filter is asked once for all bands; only when it leaves very many leads each band is counted
-    for itself, and less far, since every row of those costs a look at two tables.
+    A limit of 0: the counts are what was met on the way, and each band has at least so many.
     """
-    scores = LeadScore.objects.filter(version_id=icp.live_id)
     if not (sort.known or {name for name, _value in found.pairs()} - {"band"}):
         # Out of an index alone. Each lead has one score under a version, so they can be deducted.
+        scores = LeadScore.objects.filter(version_id=icp.live_id)
         counts = {
             band: scores.filter(band=band).values("total")[: COUNT_LIMIT + 1].count()
             for band in Band.values
         }
         return Counter({**counts, NO_BAND: _unscored(found.tenant, icp, counts)}), COUNT_LIMIT
+    # What a filter leaves is looked for once, for all bands and for the page as well.
     leads = narrowed(found, sort, icp).order_by()
-    bands = leads.values_list("band", flat=True)[: SEARCH_LIMIT + 1]
-    counted = Counter(band or NO_BAND for band in bands)
-    if counted.total() <= SEARCH_LIMIT:
-        return counted, SEARCH_LIMIT
-    values = [*Band.values, *([NO_BAND] if counted[NO_BAND] else [])]
-    for value in values:
-        if counted[value] > DENSE_LIMIT:  # so many were met on the way already
-            continue
-        some = LeadFilter.in_band(leads, value).values("pk")[: DENSE_LIMIT + 1]
-        counted[value] = some.count()
-    return counted, DENSE_LIMIT
+    some = list(leads.values_list("pk", "band")[: FILTER_LIMIT + 1])
+    found.found([pk for pk, _band in some], all_of_them=len(some) <= FEW)
+    counted = Counter(band or NO_BAND for _pk, band in some[:FILTER_LIMIT])
+    return counted, FILTER_LIMIT if len(some) <= FILTER_LIMIT else 0
 
 
 def _unscored(tenant: Tenant, icp: Icp, scored: dict[str, int]) -> int:
