@@ -64,15 +64,15 @@ WHERE x.indisunique AND c.relkind IN ('r', 'p')
     AND EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.oid AND t.attname = 'tenant_id')
 GROUP BY 1, 2, 3, 4 ORDER BY 1, 2
 """
-# Foreign keys between tables: table, name, its columns, the table it leads to.
-_REFERENCES: Final = """
-SELECT k.conrelid::regclass::text, k.conname, k.confrelid::regclass::text,
-    array_agg(a.attname ORDER BY u.place)
+# Composite foreign keys: table, its columns.
+_COMPOSITE: Final = """
+SELECT k.conrelid::regclass::text, array_agg(a.attname ORDER BY u.place)
 FROM pg_constraint k
 CROSS JOIN LATERAL unnest(k.conkey) WITH ORDINALITY AS u(attnum, place)
 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum
 WHERE k.contype = 'f' AND k.connamespace = current_schema()::regnamespace
-GROUP BY 1, 2, 3 ORDER BY 1, 2
+    AND cardinality(k.conkey) = 2
+GROUP BY k.oid, 1
 """
 
 
@@ -82,28 +82,19 @@ def unique_keys() -> Iterator[Key]:
         (str(table), str(name), bool(primary), bool(constraint), tuple(columns))
         for table, name, primary, constraint, columns in sql.fetch(_KEYS, [])
     ]
-    references = [
-        (str(table), str(name), str(target), tuple(columns))
-        for table, name, target, columns in sql.fetch(_REFERENCES, [])
-    ]
     unique = {(table, columns) for table, _, _, _, columns in found}
-    composite = {(table, columns) for table, _, _, columns in references if len(columns) == 2}
+    composite = {(str(table), tuple(columns)) for table, columns in sql.fetch(_COMPOSITE, [])}
     for table, name, primary, constraint, columns in found:
         if "tenant_id" in columns:
             yield Key(table, name, columns)
         elif primary and (table, ("tenant_id", *columns)) in unique:
-            plain = [
-                f'ALTER TABLE {source} DROP CONSTRAINT "{key}";'
-                for source, key, target, one in references
-                if target == table and len(one) == 1
-            ]
             swap = f'ALTER TABLE {table} DROP CONSTRAINT "{name}", ADD PRIMARY KEY (tenant_id, id);'
             yield Key(
                 table,
                 name,
                 columns,
                 "Django's relations go by one column; UNIQUE (tenant_id, id) stands beside it",
-                (*plain, swap),
+                (swap,),
             )
         elif len(columns) == 1 and (table, ("tenant_id", *columns)) in composite:
             drop = f'ALTER TABLE {table} DROP CONSTRAINT "{name}"'

@@ -35,22 +35,27 @@ def is_tenants(model: Any) -> bool:
 
 def references(model: Any) -> list[Any]:
     """The foreign keys of a tenant's table that lead to a tenant's table."""
-    if not is_tenants(model):
-        return []
-    return [
-        field
-        for field in model._meta.local_concrete_fields
-        if isinstance(field, models.ForeignKey)
+    return [field for field in model._meta.local_concrete_fields if _is_tie(model, field)]
+
+
+def _is_tie(model: Any, field: Any) -> bool:
+    return (
+        isinstance(field, models.ForeignKey)
         and field.name != "tenant"
+        and is_tenants(model)
         and is_tenants(field.remote_field.model)
-    ]
+    )
 
 
 class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
     """Writes policies; runs the data part of migrations in the system scope, the DDL outside any.
 
-    The owner makes tables; `app_system` sees all rows and owns nothing.
+    The owner makes tables; `app_system` sees all rows and owns nothing. Between two tenants' tables
+    a composite key stands for Django's plain one: who has both checks each row twice.
     """
+
+    # A key within ADD COLUMN would be the plain one, whatever `_create_fk_sql` says.
+    sql_create_column_inline_fk = None  # type: ignore[assignment]  # what the base class says, too
 
     def __enter__(self) -> Self:
         self._scopes = ExitStack()
@@ -100,17 +105,11 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
         super().create_model(model)
         if is_tenants(model):
             self.guard(model._meta.db_table)
-        self.deferred_sql.extend(self.tie_sql(model, field) for field in references(model))
 
-    def add_field(self, model: type[models.Model], field: Any) -> None:
-        super().add_field(model, field)
-        # The migration's state knows the field only afterwards.
-        if (
-            isinstance(field, models.ForeignKey)
-            and is_tenants(model)
-            and is_tenants(field.remote_field.model)
-        ):
-            self.deferred_sql.append(self.tie_sql(model, field))
+    def _create_fk_sql(self, model: Any, field: Any, suffix: str) -> Any:
+        if _is_tie(model, field):
+            return self.tie_sql(model, field)
+        return super()._create_fk_sql(model, field, suffix)  # type: ignore[misc]  # the stubs do not know it
 
     def tie_name(self, model: Any, field: Any) -> str:
         """The name of a reference's composite key."""
@@ -175,6 +174,22 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
             f"{table}: rows lead to a row of another tenant: {rows}{more}. "
             "Correct or delete them, then migrate again; nothing was changed."
         )
+
+    def drop_plain_keys(self, model: Any) -> None:
+        """Take away what Django made beside the composite keys before it knew of these."""
+        for field in references(model):
+            for name in self._plain_keys(model, field):
+                self.execute(self._delete_fk_sql(model, name))  # type: ignore[attr-defined]  # the stubs do not know it
+
+    def restore_plain_keys(self, model: Any) -> None:
+        """Have both again."""
+        for field in references(model):
+            if not self._plain_keys(model, field):
+                suffix = "_fk_%(to_table)s_%(to_column)s"
+                self.execute(super()._create_fk_sql(model, field, suffix))  # type: ignore[misc]  # the same
+
+    def _plain_keys(self, model: Any, field: Any) -> list[str]:
+        return list(self._constraint_names(model, [field.column], foreign_key=True))  # type: ignore[attr-defined]  # the same
 
     def untie(self, model: Any) -> None:
         """Take the composite keys away."""

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 
 from agenticos import scope, sql
 from agenticos.tests import everything
-from agenticos.tests.test_walls import unguarded, untied
+from agenticos.tests.test_walls import doubled, unguarded, untied
 from leads.models import LeadTag
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -52,11 +52,13 @@ def test_a_filled_database_gets_policies_and_keys_and_loses_no_row(old):
     assert all({OURS, THEIRS} <= {row["id"] for row in found} for found in old.values())
     assert old.keys() <= unguarded()  # nothing stood there
     assert len(untied()) > 25
+    assert len(doubled()) > 25  # a plain key was all there was
 
     call_command("migrate", verbosity=0)
 
     assert unguarded() == set()
     assert untied() == set()
+    assert doubled() == set()
     now = rows()
     for table, before in old.items():
         for row, after in zip(before, now[table], strict=True):

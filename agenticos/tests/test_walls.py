@@ -73,6 +73,20 @@ def untied() -> set[tuple[str, str]]:
     return wanted - {(table, column) for table, column in rows}
 
 
+def doubled() -> set[tuple[str, str]]:
+    """References between tenants' tables with a plain key, which a composite one makes needless."""
+    rows = fetch(
+        "SELECT k.conrelid::regclass::text, a.attname FROM pg_constraint k "
+        "JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1] "
+        "WHERE k.contype = 'f' AND cardinality(k.conkey) = 1",
+        [],
+    )
+    ours = {
+        (model._meta.db_table, f"{name}_id") for model, name in references_between_tenant_tables()
+    }
+    return ours & set(rows)
+
+
 def test_every_tenants_table_has_its_policy():
     assert len(OWNED) > 20
     assert unguarded() == set()
@@ -80,6 +94,7 @@ def test_every_tenants_table_has_its_policy():
 
 def test_every_reference_between_tenants_tables_has_its_composite_key():
     assert untied() == set()
+    assert doubled() == set()
 
 
 def test_a_reference_into_another_tenant_is_refused(acme, rival):

@@ -1,0 +1,36 @@
+"""On PostgreSQL, a tenant's row refers to another through its composite key alone.
+
+The plain key beside it checked the same once more. Tables made later never get one.
+"""
+
+from django.db import migrations
+
+
+def _models(apps):
+    from agenticos.postgres.schema import is_tenants  # machines with SQLite alone have no libpq
+
+    return sorted(filter(is_tenants, apps.get_models()), key=lambda model: model._meta.db_table)
+
+
+def drop(apps, schema_editor):
+    if schema_editor.connection.vendor == "postgresql":
+        for model in _models(apps):
+            schema_editor.tie(model)
+            schema_editor.drop_plain_keys(model)
+
+
+def restore(apps, schema_editor):
+    if schema_editor.connection.vendor == "postgresql":
+        for model in _models(apps):
+            schema_editor.restore_plain_keys(model)
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("tenants", "0014_custom_roles"),
+        ("integrations", "0002_dead_letters"),
+        ("leads", "0008_lead_held"),
+        ("campaigns", "0010_error_limits"),
+    ]
+
+    operations = [migrations.RunPython(drop, restore)]
