@@ -234,7 +234,7 @@ class LeadScore(TenantOwned):
     band = models.CharField(max_length=10, choices=Band.choices)
     eligible = models.BooleanField()
     reason = models.CharField(max_length=40, blank=True)  # why not eligible
-    # scoring.to_compact(): points and evidence by criterion; they sum to `total`.
+    # scoring.Score.breakdown: points and evidence by criterion; they sum to `total`.
     breakdown = models.JSONField()
     # scoring.facts.pack(): natural points by criterion, for the what-if. None: scored by a release
     # that did not keep them. Who has it has `LeadFacts`, too.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -41,7 +41,10 @@ def rescore_chunk(version: IcpVersion, *, token: str, now: datetime) -> bool:
         if row.state != IcpVersion.State.SCORING:
             return True
         leads = stored(Lead.objects.filter(pk__gt=row.scored_up_to).order_by("pk")[:CHUNK])
-        write_scores(leads, [Engine.of(row)], changed=False)
+        # The leads are as they were when they were scored last; so are the facts, where there are.
+        there = LeadFacts.objects.filter(lead_id__in=[lead.id for lead in leads])
+        known = set(there.values_list("lead_id", flat=True))
+        write_scores(leads, [Engine.of(row)], known)
         row.scored_up_to = leads[-1].id if leads else row.scored_up_to
         row.scored += len(leads)
         row.lease_until = now + leasing.length()
@@ -109,6 +112,9 @@ def put_in_force(icp: Icp | None, version: IcpVersion, now: datetime) -> None:
 
 # --- Scores -------------------------------------------------------------------------------------
 
+_BANDS: Final = {band: Band[band.name].value for band in scoring.Band}
+_SCORE: Final = ("total", "band", "eligible", "reason", "breakdown", "packed")
+
 
 class Engine(NamedTuple):
     """An ICP version, ready to score."""
@@ -129,51 +135,43 @@ def engines_in_use(icp: Icp | None) -> list[Engine]:
 
 
 def write_scores(
-    leads: Sequence[Draft], engines: Sequence[Engine], *, changed: bool = True
+    leads: Sequence[Draft], engines: Sequence[Engine], known: Set[int] = frozenset()
 ) -> None:
     """Score stored leads under these versions, over what they had there. Have the lock.
 
-    With `changed` off the leads are as they were when they were scored last.
+    What a what-if needs of them is kept as well, but for those `known` by id, whose facts are.
     """
-    if changed:
-        write_facts(leads)
-    else:
-        there = LeadFacts.objects.filter(lead_id__in=[lead.id for lead in leads])
-        kept = set(there.values_list("lead_id", flat=True))
-        write_facts([lead for lead in leads if lead.id not in kept])
-    rows = []
-    bands = {band: Band[band.name].value for band in scoring.Band}
+    facts: list[tuple[Any, ...]] = []
+    scores: list[tuple[Any, ...]] = []
     for lead in leads:
         profile = lead.profile()
+        if lead.id not in known:
+            facts.append((lead.id, *facts_of(profile)))
         for version_id, score in engines:
             result = score(profile)
-            rows.append(
+            scores.append(
                 (
                     version_id,
                     lead.id,
                     result.total,
-                    bands[result.band],
+                    _BANDS[result.band],
                     result.eligible,
                     result.ineligible_reason,
-                    scoring.to_compact(result.lines),
+                    result.breakdown,
                     result.packed,
                 )
             )
     insert_many(
-        LeadScore,
-        ["version_id", "lead_id", "total", "band", "eligible", "reason", "breakdown", "packed"],
-        rows,
-        unique=["tenant_id", "version_id", "lead_id"],
-        update=["total", "band", "eligible", "reason", "breakdown", "packed"],
-    )
-
-
-def write_facts(leads: Sequence[Draft]) -> None:
-    """Keep what a what-if needs of these leads, over what was kept. Have the lock."""
-    insert_many(
         LeadFacts,
         ["lead_id", *Facts._fields],
-        [(lead.id, *facts_of(lead.profile())) for lead in leads],
+        facts,
         unique=["tenant_id", "lead_id"],
         update=Facts._fields,
+    )
+    insert_many(
+        LeadScore,
+        ["version_id", "lead_id", *_SCORE],
+        scores,
+        unique=["tenant_id", "version_id", "lead_id"],
+        update=_SCORE,
     )

@@ -161,7 +161,6 @@ def make_lead(tenant: Tenant, handle: str = "", *, score: int | None = 75, **fie
         if score is not None:
             version = live_version(tenant)
             config = scoring.IcpConfig.from_json(version.config)
-            line = scoring.Line("bio", "decision_maker", score, 100, "ceo", False)
             LeadScore.objects.create(
                 tenant=tenant,
                 lead=lead,
@@ -169,7 +168,7 @@ def make_lead(tenant: Tenant, handle: str = "", *, score: int | None = 75, **fie
                 total=score,
                 band=str(scoring.scorer_for(config).band(score)).upper(),
                 eligible=True,
-                breakdown=scoring.to_compact([line]),
+                breakdown=[["decision_maker", score, 100, "ceo"]],
             )
         return lead
 

@@ -11,15 +11,15 @@ digits, so "sp" is not in "especialista", "medico" is "Médico", and the punctua
 ("dr.", "bem-estar") stands for any punctuation or none.
 """
 
-from leads.scoring.breakdown import from_compact, to_compact, what_would_lift
+from leads.scoring.breakdown import Score, from_compact, what_would_lift
 from leads.scoring.config import DEFAULT, BadConfig, IcpConfig, Weights
 from leads.scoring.engine import Scorer, score, scorer_for
 from leads.scoring.schema import SCHEMA
 from leads.scoring.texts import CRITERION_LABELS, GROUP_LABELS, INELIGIBLE, evidence_text
-from leads.scoring.values import GROUPS, Band, Line, Profile, Score
+from leads.scoring.values import GROUPS, Band, Line, Profile
 
 __all__ = [
     "CRITERION_LABELS", "DEFAULT", "GROUPS", "GROUP_LABELS", "INELIGIBLE", "SCHEMA", "BadConfig",
     "Band", "IcpConfig", "Line", "Profile", "Score", "Scorer", "Weights", "evidence_text",
-    "from_compact", "score", "scorer_for", "to_compact", "what_would_lift",
+    "from_compact", "score", "scorer_for", "what_would_lift",
 ]  # fmt: skip

@@ -1,32 +1,42 @@
-"""A breakdown as it is stored and read again."""
+"""A score, and its breakdown as it is stored and read again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
-from leads.scoring.values import CRITERIA, Line
+from leads.scoring.values import CRITERIA, Band, Line
 
 _GROUP_OF: Final = {criterion: group for group, criterion, _maximum in CRITERIA}
 
 
-def to_compact(lines: Iterable[Line]) -> list[list[Any]]:
-    """Give a breakdown as small JSON: `[criterion, points, maximum, evidence or null]` per line.
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A total of 0-100 with the lines that sum to it exactly.
 
-    null stands for missing data. `sum(row[1] for row in ...)` is the total.
-
-    >>> to_compact([Line("bio", "title", 5, 5, "dra", False), Line("profile", "posts", 0, 5, "", \
-True)])
-    [['title', 5, 5, 'dra'], ['posts', 0, 5, None]]
+    `breakdown` is what is stored, small JSON: `[criterion, points, maximum, evidence]` per line,
+    with None for evidence where the data is missing. `coverage` is the percentage (0-100) of the
+    attainable points whose data was known. `ineligible_reason` is a code of `INELIGIBLE`, or ''
+    when the lead is eligible. `packed` is what `facts.pack` makes of the natural points.
     """
-    return [
-        [line.criterion, line.points, line.maximum, None if line.missing else line.evidence]
-        for line in lines
-    ]
+
+    total: int
+    band: Band
+    eligible: bool
+    ineligible_reason: str
+    breakdown: list[list[Any]]
+    coverage: int
+    packed: int = 0
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The breakdown, each line with its group."""
+        return from_compact(self.breakdown)
 
 
 def from_compact(rows: Iterable[Any]) -> tuple[Line, ...]:
-    """Rebuild the lines of `to_compact`. Raises ValueError when `rows` is something else.
+    """Rebuild the lines of a stored breakdown. Raises ValueError when `rows` is something else.
 
     >>> from_compact([["title", 5, 5, "dra"]])[0].group
     'bio'

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import lru_cache
+from itertools import compress
 from typing import Final
 
 from leads.identities import fold
+from leads.scoring.breakdown import Score
 from leads.scoring.config import DEFAULT, Engagement, IcpConfig
 from leads.scoring.facts import pack
 from leads.scoring.matching import BLOCKED, BUSINESS, DECISION, Finder
 from leads.scoring.rounding import Scale
-from leads.scoring.values import CRITERIA, Band, Line, Profile, Score
+from leads.scoring.values import CRITERIA, Band, Profile
 from leads.scoring.words import words_of
 
+_NAMES: Final = tuple(criterion for _group, criterion, _maximum in CRITERIA)
 # Tokens of a folded name that make a professional title; "drª" and "dra." fold to "dra".
 TITLES: Final = frozenset(
     {"dr", "dra", "prof", "profa", "doutor", "doutora", "professor", "professora"}
@@ -58,19 +61,17 @@ class Scorer:
         """Score one profile; see `score`."""
         earned, evidence, missing = self._natural_points(profile)
         total, points, maxima = self.scale.apply(earned)
-        lines = []
-        coverage = 100
-        for index, (group, criterion, _natural) in enumerate(CRITERIA):
-            unknown = missing[index]
-            if unknown:
-                coverage -= maxima[index]
-            lines.append(
-                Line(group, criterion, points[index], maxima[index], evidence[index], unknown)
+        breakdown = [
+            [criterion, got, most, None if unknown else seen]
+            for criterion, got, most, seen, unknown in zip(
+                _NAMES, points, maxima, evidence, missing, strict=True
             )
+        ]
+        coverage = 100 - sum(compress(maxima, missing))
         blocked = self._blocks_words and self._has_blocked_word(profile)
         reason = self._ineligible_reason(profile, blocked)
         packed = pack(earned, blocked=blocked)
-        return Score(total, self.band(total), not reason, reason, tuple(lines), coverage, packed)
+        return Score(total, self.band(total), not reason, reason, breakdown, coverage, packed)
 
     def band(self, total: int) -> Band:
         """The band of a total under this configuration's thresholds."""
@@ -111,8 +112,8 @@ class Scorer:
         """Per criterion: points before weighting, evidence, whether the data was missing."""
         name, bio, category = profile.name, profile.bio, profile.category
         # Bio: one pass over the bio's words, one over the name's.
-        bio_words = words_of(bio) if bio else []
-        name_words = words_of(name) if name else []
+        bio_words = words_of(bio) if bio else ()
+        name_words = words_of(name) if name else ()
         in_bio = self._find(bio_words)
         decision = in_bio[DECISION] or (self._find(name_words)[DECISION] if name_words else "")
         business_word, location, interest = in_bio[BUSINESS:BLOCKED]

@@ -20,13 +20,13 @@ class _Phrase(NamedTuple):
     kind: int
     evidence: str
 
-    def at(self, words: list[str], index: int) -> bool:
+    def at(self, words: tuple[str, ...], index: int) -> bool:
         """Whether the phrase stands at `words[index]`."""
         end = index + len(self.words)
         if not self.prefix:
-            return tuple(words[index:end]) == self.words
+            return words[index:end] == self.words
         return (
-            tuple(words[index : end - 1]) == self.words[:-1]
+            words[index : end - 1] == self.words[:-1]
             and end <= len(words)
             and words[end - 1].startswith(self.words[-1])
         )
@@ -47,7 +47,7 @@ class Finder:
                 self._by_word.setdefault(phrase.words[0], []).append(phrase)
         self._prefixes = tuple(phrase.words[0] for phrase in self._by_prefix)
 
-    def find(self, words: list[str]) -> list[str]:
+    def find(self, words: tuple[str, ...]) -> list[str]:
         """Per kind, the evidence of the first phrase that stands in `words`, or ''."""
         found = ["", "", "", "", ""]
         by_word, prefixes = self._by_word, self._prefixes
@@ -80,5 +80,4 @@ def _phrases(config: IcpConfig) -> Iterator[_Phrase]:
 
 
 def _phrase(keyword: str, kind: int, evidence: str) -> _Phrase:
-    words = tuple(words_of(keyword))
-    return _Phrase(words, keyword.rstrip().endswith("*"), kind, evidence)
+    return _Phrase(words_of(keyword), keyword.rstrip().endswith("*"), kind, evidence)

@@ -69,21 +69,3 @@ class Line(NamedTuple):
     maximum: int
     evidence: str
     missing: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A total of 0-100 with the lines that sum to it exactly.
-
-    `coverage` is the percentage (0-100) of the attainable points whose data was known.
-    `ineligible_reason` is a code of `INELIGIBLE`, or '' when the lead is eligible.
-    `packed` is what `facts.pack` makes of the natural points.
-    """
-
-    total: int
-    band: Band
-    eligible: bool
-    ineligible_reason: str
-    lines: tuple[Line, ...]
-    coverage: int
-    packed: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from leads.identities import fold
@@ -10,10 +11,12 @@ from leads.identities import fold
 _WORD: Final = re.compile(r"[^\W_]+")
 
 
-def words_of(text: str) -> list[str]:
+# A lead's texts are read for its score and for its facts, one after the other.
+@lru_cache(maxsize=64)
+def words_of(text: str) -> tuple[str, ...]:
     """The folded words of a text, in order.
 
     >>> words_of("Dra. Médica · bem-estar")
-    ['dra', 'medica', 'bem', 'estar']
+    ('dra', 'medica', 'bem', 'estar')
     """
-    return _WORD.findall(fold(text))
+    return tuple(_WORD.findall(fold(text)))

@@ -12,7 +12,7 @@ from agenticos.errors import Refused
 from agenticos.leasing import new_token
 from leads import actions, drafts, intake, tasks
 from leads.models import Icp, ImportProblem, Lead, LeadImport, LeadScore, LeadTag
-from leads.scoring import IcpConfig, scorer_for, to_compact
+from leads.scoring import IcpConfig, scorer_for
 
 HEADER = "handle,name,bio,followers,following,engagement,is_private,email,phone,ghl_id\n"
 COUNTERS = ("created", "updated", "unchanged", "rejected", "warned")
@@ -97,7 +97,7 @@ def test_a_file_becomes_scored_and_tagged_leads(acme, clock, rung):
     stored = LeadScore.objects.get()
     assert stored.version == Icp.objects.get().live
     assert (stored.total, stored.band) == (expected.total, expected.band.name)
-    assert stored.breakdown == to_compact(expected.lines)
+    assert stored.breakdown == expected.breakdown
     assert LeadTag.objects.get().name == "My list"
     assert ("leads.tasks.import_slice", ()) in rung
 

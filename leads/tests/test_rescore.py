@@ -13,7 +13,7 @@ from agenticos.errors import Refused
 from agenticos.leasing import new_token
 from leads import actions, drafts, intake, rescoring, tasks
 from leads.models import Icp, IcpVersion, Lead, LeadScore
-from leads.scoring import IcpConfig, score, to_compact
+from leads.scoring import IcpConfig, score
 from tenants.models import AuditEntry
 
 STRICT = {"thresholds": {"hot": 90, "warm": 80, "cold": 60}, "weights": {"bio": 70, "recency": 0}}
@@ -54,7 +54,7 @@ def everybody_is_scored(version) -> bool:
             expected.eligible,
             expected.ineligible_reason,
         )
-        assert stored.breakdown == to_compact(expected.lines)
+        assert stored.breakdown == expected.breakdown
         assert sum(line[1] for line in stored.breakdown) == stored.total
     return True
 

@@ -24,7 +24,6 @@ from leads.scoring import (
     from_compact,
     score,
     scorer_for,
-    to_compact,
     what_would_lift,
 )
 
@@ -408,10 +407,9 @@ def test_case_and_accents_never_change_a_score(parts, glue):
 @given(profiles)
 def test_a_stored_breakdown_comes_back_whole(profile):
     result = score(profile)
-    stored = json.loads(json.dumps(to_compact(result.lines)))
-    assert from_compact(stored) == tuple(
-        line._replace(evidence="") if line.missing else line for line in result.lines
-    )
+    stored = json.loads(json.dumps(result.breakdown))
+    assert from_compact(stored) == result.lines
+    assert sum(line.maximum for line in result.lines) == 100
     assert sum(row[1] for row in stored) == result.total
 
 
