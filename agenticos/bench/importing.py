@@ -62,7 +62,7 @@ def import_file(stage: Stage, path: Path, n: int) -> float:
     from django.conf import settings
     from django.utils import timezone
 
-    from agenticos import scope
+    from agenticos import garbage, scope
     from leads import actions, tasks
     from leads.models import LeadImport, LeadScore
 
@@ -70,6 +70,7 @@ def import_file(stage: Stage, path: Path, n: int) -> float:
     settings.STORAGES = {**settings.STORAGES, "default": files_in(stage.folder / "files")}
     with scope.as_tenant(stage.tenant), path.open("rb") as file:
         row = actions.start_import(stage.tenant, file, path.name, by=None, now=timezone.now())
+    garbage.tune()  # as a worker process does
     began = time.perf_counter()
     with scope.as_nobody():
         tasks.import_slice()

@@ -41,7 +41,7 @@ def _rescore(stage: Stage) -> float:
     from django.conf import settings
     from django.utils import timezone
 
-    from agenticos import scope
+    from agenticos import garbage, scope
     from leads import actions, scoring, tasks
     from leads.models import Icp
 
@@ -49,6 +49,7 @@ def _rescore(stage: Stage) -> float:
     config = scoring.IcpConfig.from_json({"weights": {"bio": 50}, "thresholds": {"hot": 75}})
     with scope.as_tenant(stage.tenant):
         version = actions.publish_icp(stage.tenant, config, by=None, now=timezone.now())
+    garbage.tune()  # as a worker process does
     began = time.perf_counter()
     tasks.rescore_slice()
     seconds = time.perf_counter() - began
