@@ -22,6 +22,7 @@ from agenticos.tests.chaos.world import World, steadily
 
 PROCESSES: Final = 2  # worker processes of a group
 TIMEOUT_S: Final = 2  # of a call to a provider; a lease lasts three times as long
+CLAIM_S: Final = 3.0  # a living worker holds nothing for so long
 RECOVERS_S: Final = 90.0
 STOPS_S: Final = 10.0  # in order, with nothing left claimed
 HANG_S: Final = 10.0
@@ -277,12 +278,16 @@ class Storm:
 
         place = self.chance.choice(list(self.supervisors))
         old = self.supervisors[place]
+        held = partial(self.world.claims, f"{socket.gethostname()[:40]}:{old.pid}:")
+        # What a worker held that was killed stays claimed until its lease is over: not the stop's.
+        orphaned = steadily(held, set())
+        time.sleep(CLAIM_S)
+        orphaned &= steadily(held, set())
         began = time.monotonic()
         old.terminate()
         old.wait(60)
         self.stops.append(round(time.monotonic() - began, 2))
-        name = f"{socket.gethostname()[:40]}:{old.pid}:"
-        self.left_claimed += steadily(lambda: self.world.claimed_by(name), 0)
+        self.left_claimed += len(steadily(held, set()) - orphaned)
         self._start_workers(place)
 
     def _connections(self) -> None:
@@ -382,7 +387,7 @@ class Storm:
             supervisor.terminate()
             supervisor.wait(60)
             self.stops.append(round(time.monotonic() - began, 2))
-        self.left_claimed += self.world.claimed_by("")
+        self.left_claimed += len(self.world.claims())
         ours = str(self.folder)
         orphans = [
             process.pid

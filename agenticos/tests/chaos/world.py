@@ -147,20 +147,21 @@ class World:
             }
         return Counter({name: n for name, n in found.items() if n})
 
-    def claimed_by(self, prefix: str) -> int:
-        """How many rows of any kind worker groups whose names begin so hold."""
+    def claims(self, prefix: str = "") -> set[tuple[str, int, str]]:
+        """The rows of any kind that worker groups whose names begin so hold, with their tokens."""
         from django.apps import apps
 
         from agenticos import leasing, scope
 
         with scope.as_system("chaos"):
-            return sum(
-                model._default_manager.filter(lease_owner__startswith=prefix)
-                .exclude(claim_token="")
-                .count()
+            return {
+                (model._meta.label, pk, token)
                 for model in apps.get_models()
                 if issubclass(model, leasing.Lease)
-            )
+                for pk, token in model._default_manager.filter(lease_owner__startswith=prefix)
+                .exclude(claim_token="")
+                .values_list("pk", "claim_token")
+            }
 
     # --- The end ---
 
