@@ -8,13 +8,18 @@ COPY . .
 # Static files need settings, and settings need keys: these live for one command.
 RUN SECRET_KEY="build-only-$(head -c 48 /dev/urandom | base64 -w0 | tr -d '/+=')" \
     CREDENTIAL_KEYS="build:$(head -c 32 /dev/urandom | base64 -w0)" \
-    /venv/bin/python manage.py collectstatic --noinput
+    /venv/bin/python manage.py collectstatic --noinput && \
+    /venv/bin/python -m compileall -q agenticos campaigns integrations leads tenants && \
+    mkdir var/files && mv var /var-of-app
 
 FROM python:3.12-slim
 RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin app
 WORKDIR /app
 COPY --from=build /venv /venv
-COPY --from=build --chown=app:app /app /app
+# The code stays root's, so that what runs cannot change itself; a fresh volume for the files takes
+# its owner from the folder here.
+COPY --from=build /app /app
+COPY --from=build --chown=app:app /var-of-app /app/var
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 LOG_FORMAT=json
 USER app
 EXPOSE 8000

@@ -395,6 +395,13 @@ def test_what_hosts_read_can_be_read():
     docker = (ROOT / "Dockerfile").read_text()
     assert docker.count("\nFROM ") + docker.startswith("FROM ") == 2
     assert "\nUSER app\n" in docker
+    # A fresh volume has the owner of the image's folder; without one it is root's, and not ours.
+    mounted = {
+        volume for one in ("web", "worker") for volume in compose["services"][one]["volumes"]
+    }
+    assert mounted == {"files:/app/var/files"}
+    assert "mkdir var/files" in docker
+    assert "COPY --from=build --chown=app:app /var-of-app /app/var" in docker
 
 
 @pytest.mark.parametrize(
