@@ -177,7 +177,10 @@ def test_while_postgresql_hangs_pages_say_so_and_afterwards_they_are_back(cluste
 
 def sample(**more):
     return {
-        "processes": {"web": {"rss_mib": 100.0, "threads": 8, "files": 30}},
+        "processes": {
+            "web": {"rss_mib": 100.0, "threads": 8, "files": 30},
+            "one worker 1": {"rss_mib": 100.0, "threads": 2, "files": 20},
+        },
         "connections": 20,
         "idle_in_transaction": 0,
         "tables": {"campaigns_message": {"rows": 10, "bytes": 2**20}},
@@ -187,7 +190,11 @@ def sample(**more):
 
 
 def test_a_soak_in_which_only_the_work_grows_has_nothing_wrong():
-    late = sample(tables={"campaigns_message": {"rows": 9_000, "bytes": 2**24}})
+    recycled = {"one worker 1": {"rss_mib": 90.0, "threads": 2, "files": 28}}
+    late = sample(
+        tables={"campaigns_message": {"rows": 9_000, "bytes": 2**24}},
+        processes={**sample()["processes"], **recycled},
+    )
     found = soak.verdict([sample()] * 8 + [late] * 2)
     assert found["grew"] == []
     assert found["rows_gained"] == {"campaigns_message": 8_990}
@@ -198,6 +205,10 @@ def test_a_soak_in_which_only_the_work_grows_has_nothing_wrong():
     [
         ({"processes": {"web": {"rss_mib": 111.0, "files": 30}}}, ["memory of web"]),
         ({"processes": {"web": {"rss_mib": 100.0, "files": 33}}}, ["open files of web"]),
+        (
+            {"processes": {"one worker 1": {"rss_mib": 100.0, "files": 31}}},
+            ["open files of one worker 1"],
+        ),
         ({"connections": 23}, ["connections"]),
         ({"tables": {"django_q_task": {"rows": 201, "bytes": 0}}}, ["rows of django_q_task"]),
     ],
