@@ -41,11 +41,12 @@ def rescore_chunk(version: IcpVersion, *, token: str, now: datetime) -> bool:
         if row.state != IcpVersion.State.SCORING:
             return True
         leads = stored(Lead.objects.filter(pk__gt=row.scored_up_to).order_by("pk")[:CHUNK])
-        # The leads are as they were when they were scored last; so are the facts, where there are.
-        there = LeadFacts.objects.filter(lead_id__in=[lead.id for lead in leads])
-        known = set(there.values_list("lead_id", flat=True))
-        write_scores(leads, [Engine.of(row)], known)
-        row.scored_up_to = leads[-1].id if leads else row.scored_up_to
+        if leads:
+            # They are as they were when they were scored last; so are their facts, if there are.
+            last = leads[-1].id
+            there = LeadFacts.objects.filter(lead_id__gt=row.scored_up_to, lead_id__lte=last)
+            write_scores(leads, [Engine.of(row)], set(there.values_list("lead_id", flat=True)))
+            row.scored_up_to = last
         row.scored += len(leads)
         row.lease_until = now + leasing.length()
         row.save(update_fields=["scored_up_to", "scored", "lease_until"])
