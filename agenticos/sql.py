@@ -6,14 +6,14 @@ Raw SQL lives here, in `campaigns/{ledger,settling}.py`, `leads/whatif*.py`, the
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
+import orjson
 from django.db import connection, models
 
 from agenticos import scope
@@ -45,7 +45,7 @@ def update_many(
     # All values travel as one JSON parameter, so nothing is bound cell by cell. Of that the
     # planner cannot know how many rows it holds, and would read the whole table: so the keys are
     # named a second time.
-    table = json.dumps(rows, default=_plain, ensure_ascii=False)
+    table = _as_json(rows, _plain)
     keys = [row[0] for row in rows]
     if connection.vendor == "postgresql":
         values = [table, keys, *params]
@@ -156,8 +156,15 @@ def insert_many(
         f"DO {f'UPDATE SET {settings_}' if update else 'NOTHING'} "
         f"RETURNING {', '.join(map(quote, returning))}"
     )
-    body = json.dumps(list(rows), ensure_ascii=False, separators=(",", ":"), default=str)
-    return fetch(sql, [*values, body])
+    return fetch(sql, [*values, _as_json(list(rows), str)])
+
+
+_JSON: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
+
+
+def _as_json(rows: Sequence[Sequence[Any]], plain: Callable[[Any], str]) -> str:
+    """Rows as one JSON array; `plain` spells what JSON has no kind for, and times as well."""
+    return orjson.dumps(rows, default=plain, option=_JSON).decode()
 
 
 class Disappointed(Exception):
