@@ -47,7 +47,7 @@ _COLUMNS = (
 
 def recall(row: LeadImport, handles: Set[str]) -> dict[str, Entry]:
     """What the import has noted about these handles."""
-    noted = ImportedLead.objects.filter(lead_import=row, handle__in=handles)
+    noted = ImportedLead.objects.filter(lead_import=row, handle__any_of=handles)
     return {
         values[0]: Entry(**dict(zip(_COLUMNS, values, strict=True)))
         for values in noted.values_list(*_COLUMNS)

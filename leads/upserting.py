@@ -143,7 +143,7 @@ class Planner:
 
     def _known(self, handles: Set[str]) -> list[Draft]:
         """The leads of these handles, as rows find them."""
-        return stored(Lead.objects.filter(handle__in=handles))
+        return stored(Lead.objects.filter(handle__any_of=handles))
 
     def _owned(self, ghl_ids: Set[str]) -> Iterable[tuple[str, str]]:
         """Which handles have these GHL ids."""

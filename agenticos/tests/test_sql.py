@@ -61,6 +61,18 @@ def test_without_hope_an_answer_is_waited_for(lead):
         assert fetch("SELECT city FROM leads_lead WHERE id = %s", [lead.pk]) == [("Recife",)]
 
 
+def test_any_of_finds_what_in_finds_whatever_the_values_hold(acme, in_tenant):
+    in_tenant(acme)
+    odd = ["ana", "a,b", "{x}", 'quo"te', "back\\slash", "it's", "%s", "NULL", "é中"]
+    for value in odd:
+        Lead.objects.create(tenant=acme, handle=value)
+    for some in (odd, odd[2:5], ["nobody"], []):
+        found = Lead.objects.filter(handle__any_of=some).values_list("handle", flat=True)
+        assert sorted(found) == sorted(set(some) - {"nobody"})
+    ids = list(Lead.objects.values_list("pk", flat=True))
+    assert Lead.objects.filter(pk__any_of=ids[:2]).count() == 2
+
+
 @pytest.mark.postgresql
 def test_a_table_that_doubled_is_analysed_and_not_again_before_the_next_time(acme, in_tenant):
     in_tenant(acme)
