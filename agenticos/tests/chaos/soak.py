@@ -30,8 +30,8 @@ ACCOUNTS: Final = 8  # with a pause of 1 to 2 s each
 MEMORY_MIB: Final = 10.0  # what a process may have more at the end than at the beginning
 CONNECTIONS: Final = 2
 FILES: Final = 2
-# A worker that takes the place of a recycled one is forked later, and so inherits the pipes of those
-# that were started after its forerunner: once. What a sentinel has open is watched like the others.
+# A worker that takes a recycled one's place is forked later, and so inherits the pipes of those
+# that were started after its forerunner: once. A sentinel's own files are watched like the others.
 INHERITED: Final = 8
 # Their rows are the work itself: a message, a lead, a wish, and what was noted about each.
 GROWING: Final = (
