@@ -15,14 +15,16 @@ def tune(*, recycled: bool = True) -> None:
 
     What was imported is never garbage: frozen, it is neither looked through again, which would
     hold up a page by a tenth of a second now and then, nor copied by a collection in a child. What
-    a page or a slice makes dies by reference count; cycles are rare, so they are looked for rarely:
-    in a process that is not recycled often enough that they never take more than a megabyte or
-    two, which costs less than a millisecond, since there is little that is not frozen. Such a
-    process also has threads, to be started after this call: see `_share_heaps`.
+    is left are a slice's or a page's own objects. Most die by reference count; a worker looks
+    rarely for circles among the others, since it is recycled. A process that is not would grow:
+    related rows refer to each other, and where eight pages are made at once a collection in one
+    thread makes the others' rows old, which die later. So there old ones are looked at often, which
+    takes milliseconds. Such a process also has threads, to be started after this call: see
+    `_share_heaps`.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*((100_000, 20, 50) if recycled else (2_000, 10, 10)))
+    gc.set_threshold(*((100_000, 20, 50) if recycled else (5_000, 3, 3)))
     if not recycled:
         _share_heaps()
 
