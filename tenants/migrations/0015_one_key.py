@@ -26,6 +26,9 @@ def restore(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
+    # Each key by itself, so that no two tables are held at once; may be run again after a failure.
+    atomic = False
+
     dependencies = [
         ("tenants", "0014_custom_roles"),
         ("integrations", "0002_dead_letters"),
