@@ -46,13 +46,13 @@ def run(name: str, n: int, database_url: str) -> dict[str, Any]:
             stage.leave()
 
 
-def write_file(path: Path, n: int) -> Path:
-    """A CSV file of `n` people who differ; the same in every run."""
+def write_file(path: Path, n: int, *, first: int = 0) -> Path:
+    """A CSV file of `n` people who differ, numbered from `first`; the same in every run."""
     dice = random.Random(7)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        for number in range(n):
+        for number in range(first, first + n):
             writer.writerow({"handle": f"lead{number:07}", **preview.profile(dice)})
     return path
 
