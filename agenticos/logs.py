@@ -25,7 +25,10 @@ from structlog.contextvars import bind_contextvars, clear_contextvars, get_conte
 
 from agenticos import scope
 
-__all__ = ["Lines", "bind_contextvars", "bound", "clean", "clear_contextvars", "count", "tallied"]
+__all__ = [
+    "Lines", "bind_contextvars", "bound", "clean", "clear_contextvars", "config", "count",
+    "tallied",
+]  # fmt: skip
 
 bound = structlog.contextvars.bound_contextvars
 Event = MutableMapping[str, Any]
@@ -72,6 +75,29 @@ _NET: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
 )
 _SUSPECT = re.compile(r"[@=:+]|\d{4}|aos_|eyJ|pit-|EAA|IGQ|sk-|(?i:bearer|basic) ")
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|=\(.*\)")
+
+
+def config(kind: str, level: str) -> dict[str, Any]:
+    """Django's LOGGING: all lines to stderr, as `kind` ("console" or "json") from `level` on."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"lines": {"()": "agenticos.logs.Lines", "kind": kind}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines"}},
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            # httpx logs whole addresses; django-q prints a banner at every start.
+            "httpx": {"level": "WARNING"},
+            "httpcore": {"level": "WARNING"},
+            "django-q": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+            "django.request": {"level": "ERROR"},
+            # It names every reset link whose form was too old.
+            "django.security.csrf": {"level": "ERROR"},
+            "tqdm": {"level": "WARNING"},
+            # A line whenever a page waits for a thread, be it for a millisecond.
+            "waitress.queue": {"level": "ERROR"},
+        },
+    }
 
 
 def clean(text: str) -> str:

@@ -15,6 +15,7 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
+from agenticos import logs
 from agenticos.variables import (
     BASE_DIR,
     VAR_DIR,
@@ -479,25 +480,4 @@ RETENTION = ["leads.keeping", "integrations.keeping", "tenants.keeping"]
 # --- Logs -------------------------------------------------------------------------------------
 LOG_FORMAT = one_of("LOG_FORMAT", "console", ("console", "json"))
 LOG_LEVEL = one_of("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "console": {"()": "agenticos.logs.Lines", "kind": "console"},
-        "json": {"()": "agenticos.logs.Lines", "kind": "json"},
-    },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
-    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {
-        # httpx logs whole addresses; django-q prints a banner at every start.
-        "httpx": {"level": "WARNING"},
-        "httpcore": {"level": "WARNING"},
-        "django-q": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
-        "django.request": {"level": "ERROR"},
-        # It names every reset link whose form was too old.
-        "django.security.csrf": {"level": "ERROR"},
-        "tqdm": {"level": "WARNING"},
-        # A line whenever a page waits for a thread, be it for a millisecond.
-        "waitress.queue": {"level": "ERROR"},
-    },
-}
+LOGGING = logs.config(LOG_FORMAT, LOG_LEVEL)

@@ -1,6 +1,6 @@
 """The calls of a delivery, one step each: made in a thread of the pool, without the database.
 
-What is to be called next, and what came of it, `syncing.py` decides.
+`syncing.py` decides what is called next, `answers.py` what came of it.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def find_suppressed(drafts: Sequence[Draft]) -> list[Draft]:
         for kind, value in identities:
             if value:
                 whose.setdefault(digest(kind, value), []).append(draft)
-    hits = Suppression.objects.filter(digest__in=whose).values_list("digest", flat=True)
+    hits = Suppression.objects.filter(digest__any_of=whose).values_list("digest", flat=True)
     found = {draft.handle: draft for hit in hits for draft in whose[hit]}
     for draft in found.values():
         draft.suppressed = True
@@ -129,7 +129,7 @@ def lift(lead: Lead) -> int:
         shared |= Q(phone=lead.phone)
     stopped = list(Lead.objects.filter(shared, suppressed_at__isnull=False))
     whose = {digest: other.pk for other in stopped for digest in _digests(other)}
-    still = Suppression.objects.filter(digest__in=whose).values_list("digest", flat=True)
+    still = Suppression.objects.filter(digest__any_of=whose).values_list("digest", flat=True)
     kept = {whose[digest] for digest in still}
     free = [other.pk for other in stopped if other.pk not in kept]
     return Lead.objects.filter(pk__in=free).update(suppressed_at=None)

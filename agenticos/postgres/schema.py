@@ -111,6 +111,12 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
             return self.tie_sql(model, field)
         return super()._create_fk_sql(model, field, suffix)  # type: ignore[misc]  # the stubs do not know it
 
+    def models_of_tenants(self, apps: Any) -> list[Any]:
+        """The models whose rows belong to tenants, for migrations; in the order of their tables."""
+        return sorted(
+            filter(is_tenants, apps.get_models()), key=lambda model: str(model._meta.db_table)
+        )
+
     def tie_name(self, model: Any, field: Any) -> str:
         """The name of a reference's composite key."""
         return str(

@@ -115,7 +115,7 @@ class Faults:
 
     def __init__(self, rules: object = ()) -> None:
         self.rules: list[Rule] = []
-        self._dice = random.Random(4)  # noqa: S311  repeatable on purpose
+        self._dice = random.Random(4)  # noqa: S311  # repeatable on purpose
         self.set(list(rules) if isinstance(rules, tuple) else rules)
 
     def set(self, rules: object) -> None:

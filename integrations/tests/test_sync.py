@@ -15,6 +15,8 @@ from agenticos import scope
 from agenticos.errors import Refused
 from integrations import actions, delivery, syncing, tasks
 from integrations.actions import Wish, want_contacts
+from integrations.answers import NOT_STORED_ATTEMPTS
+from integrations.ghl.client import FIELDS
 from integrations.models import Connection, ExternalId, SyncItem
 from integrations.registry import crm_for
 from integrations.tests.live import LiveSandbox
@@ -160,7 +162,7 @@ def test_field_ids_are_looked_up_once_per_connection(sandbox, line, clock):
     assert len(contacts(sandbox)) == 6
     assert calls(sandbox) == 5 + 6 * 2  # list, four new fields; create and read back
     fresh(line)
-    assert set(line.settings["field_ids"]) == set(syncing.FIELDS)
+    assert set(line.settings["field_ids"]) == set(FIELDS)
     wish(line, clock, 9, handle="zoe")
     sync(clock)
     assert calls(sandbox) == 5 + 6 * 2 + 2
@@ -260,7 +262,7 @@ def test_a_worker_that_died_in_a_create_leaves_one_contact(sandbox, line, clock)
     wish(line, clock)
     with scope.as_tenant(line.tenant_id):
         crm = crm_for(line)
-        crm.ensure_fields(syncing.FIELDS)
+        crm.ensure_fields(FIELDS)
         (held,) = delivery.claim(line.pk, clock.now(), token="dead", owner="gone", limit=9)
         begun = delivery.settle_and_begin(
             [],
@@ -461,7 +463,7 @@ def test_a_field_that_is_silently_dropped_is_noticed(sandbox, line, clock):
     }
     sandbox.faults([blind])
     wish(line, clock)
-    for _ in range(syncing.NOT_STORED_ATTEMPTS):
+    for _ in range(NOT_STORED_ATTEMPTS):
         assert item(line).state == State.WAITING
         sync(clock)
         clock.move(30)
@@ -473,7 +475,7 @@ def test_a_field_that_is_silently_dropped_is_noticed(sandbox, line, clock):
 
 def test_fields_that_were_made_again_get_their_new_ids(sandbox, line, clock):
     with scope.as_tenant(line.tenant_id):
-        line.settings["field_ids"] = dict.fromkeys(syncing.FIELDS, "stale")
+        line.settings["field_ids"] = dict.fromkeys(FIELDS, "stale")
         line.save(update_fields=["settings"])
     refusal = {"statusCode": 422, "message": ["customFields.0.id is invalid"]}
     sandbox.faults(creates({"next": 1, "status": 422, "body": refusal}))

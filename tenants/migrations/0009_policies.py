@@ -6,23 +6,17 @@ Tables made later get theirs when they are made (`agenticos/postgres/schema.py`)
 from django.db import migrations
 
 
-def _models(apps):
-    from agenticos.postgres.schema import is_tenants  # machines with SQLite alone have no libpq
-
-    return sorted(filter(is_tenants, apps.get_models()), key=lambda model: model._meta.db_table)
-
-
 def guard(apps, schema_editor):
     if schema_editor.connection.vendor == "postgresql":
-        for model in _models(apps):
+        for model in schema_editor.models_of_tenants(apps):
             schema_editor.tie(model)
-        for model in _models(apps):
+        for model in schema_editor.models_of_tenants(apps):
             schema_editor.guard(model._meta.db_table)
 
 
 def unguard(apps, schema_editor):
     if schema_editor.connection.vendor == "postgresql":
-        for model in _models(apps):
+        for model in schema_editor.models_of_tenants(apps):
             schema_editor.unguard(model._meta.db_table)
             schema_editor.untie(model)
 

@@ -6,22 +6,16 @@ The plain key beside it checked the same once more. Tables made later never get 
 from django.db import migrations
 
 
-def _models(apps):
-    from agenticos.postgres.schema import is_tenants  # machines with SQLite alone have no libpq
-
-    return sorted(filter(is_tenants, apps.get_models()), key=lambda model: model._meta.db_table)
-
-
 def drop(apps, schema_editor):
     if schema_editor.connection.vendor == "postgresql":
-        for model in _models(apps):
+        for model in schema_editor.models_of_tenants(apps):
             schema_editor.tie(model)
             schema_editor.drop_plain_keys(model)
 
 
 def restore(apps, schema_editor):
     if schema_editor.connection.vendor == "postgresql":
-        for model in _models(apps):
+        for model in schema_editor.models_of_tenants(apps):
             schema_editor.restore_plain_keys(model)
 
 
