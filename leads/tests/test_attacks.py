@@ -16,7 +16,7 @@ from agenticos.leasing import LeaseLost, new_token
 from agenticos.tests.factories import make_campaign, make_lead, make_member, make_message
 from leads import bulk, intake, staging, undoing, viewing
 from leads.models import BulkJob, IcpVersion, ImportedLead, Lead, LeadImport, SavedView
-from leads.tests.test_import_wizard import commit, csv_of, rehearse, work
+from leads.tests.wizard import commit, csv_of, rehearse, work
 
 pytestmark = pytest.mark.django_db
 
