@@ -115,14 +115,15 @@ def insert_many(
     unique: Sequence[str],
     update: Sequence[str] = (),
     constants: Mapping[str, Any] | None = None,
-    returning: Sequence[str] = ("id",),
+    returning: Sequence[str] = (),
 ) -> list[tuple[Any, ...]]:
     """Insert rows of the tenant in scope in one statement; return `returning` of those written.
 
     `columns` are attribute names, `constants` hold for all rows. Where `unique` exists already,
     the columns `update` are set; with none of them that row is left alone. All rows travel as one
     JSON parameter: the databases take it apart several times faster than thousands of
-    parameters, and there is no limit on their number.
+    parameters, and there is no limit on their number. With nothing to return, nobody waits for
+    it in a block of `one_trip`.
     """
     if not rows:
         return []
@@ -153,10 +154,13 @@ def insert_many(
         f"({', '.join(map(quote, [*fixed, *columns]))}) "
         f"SELECT {', '.join([*held, *cells])} FROM {source} "
         f"ON CONFLICT ({', '.join(map(quote, unique))}) "
-        f"DO {f'UPDATE SET {settings_}' if update else 'NOTHING'} "
-        f"RETURNING {', '.join(map(quote, returning))}"
+        f"DO {f'UPDATE SET {settings_}' if update else 'NOTHING'}"
     )
-    return fetch(sql, [*values, _as_json(list(rows), str)])
+    params = [*values, _as_json(list(rows), str)]
+    if not returning:
+        run(sql, params)
+        return []
+    return fetch(f"{sql} RETURNING {', '.join(map(quote, returning))}", params)
 
 
 _JSON: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
@@ -204,10 +208,10 @@ def one_trip() -> Iterator[None]:
 
     Each answer costs a trip to the database and back, more than most statements themselves. Who
     knows the likely answer goes on with it (`hope`, `hopeful`); the answers are looked at when
-    the block ends, and Disappointed is raised if one differs: undo, and go step by step. SQLite
-    has no trips: there all answers are real at once.
+    the block ends, and Disappointed is raised if one differs: undo, and go step by step. A block
+    within another is part of its trip. SQLite has no trips: there all answers are real at once.
     """
-    if connection.vendor != "postgresql":
+    if connection.vendor != "postgresql" or _trip.get() is not None:
         yield
         return
     connection.ensure_connection()
@@ -269,6 +273,15 @@ def fetch(
     return list(hope)
 
 
+def check_references_now() -> None:
+    """Have references checked by each statement for the rest of the transaction, not at its end.
+
+    At the end nobody has anything else to do meanwhile. SQLite knows no such order.
+    """
+    if connection.vendor == "postgresql":
+        run("SET CONSTRAINTS ALL IMMEDIATE", [])
+
+
 def distinct_values(model: type[models.Model], column: str, limit: int) -> list[str]:
     """The first `limit` values that a column of text has in the tenant in scope, in order.
 
@@ -300,14 +313,23 @@ def update_lock() -> str:
     return " FOR UPDATE" if connection.vendor == "postgresql" else ""
 
 
+def analyse(*tables: type[models.Model]) -> None:
+    """Have PostgreSQL look at tables anew, a second or two for a large one. Outside a transaction.
+
+    SQLite plans without it.
+    """
+    if connection.vendor == "postgresql":
+        run("SELECT app_analyse(%s)", [[table._meta.db_table for table in tables]])
+
+
 def grown(before: int, after: int, *tables: type[models.Model]) -> None:
     """Have PostgreSQL look at tables anew when one grew past 1 000 rows, 10 000 rows, and so on.
 
     Autovacuum does so within a minute. A large import is over by then, and was planned for empty
     tables: each key that is checked would read all of the tenant. Outside a transaction.
     """
-    if connection.vendor == "postgresql" and before < _power_of_ten(after) <= after:
-        run("SELECT app_analyse(%s)", [[table._meta.db_table for table in tables]])
+    if before < _power_of_ten(after) <= after:
+        analyse(*tables)
 
 
 def grown_lately(*tables: type[models.Model]) -> None:

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from agenticos import leasing
 from agenticos.errors import Refused
 from agenticos.leasing import NO_LEASE, LeaseLost
-from agenticos.sql import grown, insert_many
+from agenticos.sql import check_references_now, grown, insert_many, one_trip
 from leads import importing, importlog
 from leads.models import (
     ImportedLead,
@@ -28,9 +28,9 @@ from leads.models import (
     LeadScore,
     LeadTag,
 )
-from leads.rescoring import engines_in_use, lock_icp
+from leads.rescoring import engines_in_use, lock_icp, write_scores
 from leads.suppression import find_suppressed
-from leads.upserting import Fates, Planner, Problem, write_leads
+from leads.upserting import Fates, Planner, Problem, store_leads
 from tenants import audit
 
 CHUNK: Final = 1_000  # records per transaction
@@ -155,9 +155,9 @@ def work_chunk(lead_import: LeadImport, *, token: str, now: datetime) -> bool:
     """Import or rehearse the next records of a file; True when there is nothing left to do.
 
     Reads from the checkpoint, then writes leads, scores, tags, the log, problems, counters and the
-    new checkpoint in one transaction, with a number of statements that does not depend on the
-    rows. A rehearsal counts the same and leaves out leads, scores and tags. A file that cannot be
-    read on ends it as failed. Raises LeaseLost.
+    new checkpoint in one transaction. The number of its statements does not depend on the rows,
+    but for two for every `rescoring.PART` of scores. A rehearsal counts the same and leaves out
+    leads, scores and tags. A file that cannot be read on ends it as failed. Raises LeaseLost.
     """
     row = LeadImport.objects.filter(pk=lead_import.pk, claim_token=token).first()
     if row is None:
@@ -172,21 +172,24 @@ def work_chunk(lead_import: LeadImport, *, token: str, now: datetime) -> bool:
             importlog.forget(row)
         engines = [] if dry else engines_in_use(lock_icp())
         entries = importlog.recall(row, chunk.handles)
+        check_references_now()
         planner = (
             importlog.StagedPlanner(row, entries) if dry else Planner(row.policy, row.policies)
         )
         fates = planner.read(chunk.outcomes)
-        tagged: set[int] = set()
+        drafts, tagged = planner.to_write(), set[int]()
         if dry:
-            find_suppressed(planner.to_write())
+            find_suppressed(drafts)
         else:
-            write_leads(planner.to_write(), engines, source="import", now=now)
+            store_leads(drafts, source="import", now=now)
             if row.list_name:
                 tagged = write_tags(row.list_name, [one.id for one in planner.drafts.values()])
-        again, stopped = importlog.note(
-            row, chunk.outcomes, planner.drafts, fates, entries, tagged=tagged, dry=dry, now=now
-        )
-        _write_problems(row, fates.problems)
+        with one_trip():  # the database writes the log while the first leads are scored
+            again, stopped = importlog.note(
+                row, chunk.outcomes, planner.drafts, fates, entries, tagged=tagged, dry=dry, now=now
+            )
+            _write_problems(row, fates.problems)
+            write_scores([] if dry else drafts, engines)
         _advance(row, fates, again, stopped, chunk.place, token, now)
         if chunk.fault:
             _fail(row, chunk.fault, now)

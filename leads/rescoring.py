@@ -11,14 +11,16 @@ from django.db.models import Q
 
 from agenticos import leasing
 from agenticos.leasing import LeaseLost
-from agenticos.sql import grown, insert_many
+from agenticos.sql import analyse, check_references_now, insert_many, one_trip
 from leads import scoring
 from leads.drafts import Draft, stored
 from leads.models import Band, Icp, IcpVersion, Lead, LeadFacts, LeadScore
 from leads.scoring.facts import Facts, facts_of
 from tenants import audit
 
-CHUNK: Final = 1_000  # leads per transaction
+CHUNK: Final = 4_000  # leads per transaction
+PART: Final = 250  # leads per statement: while the database writes some, the next are scored
+GREAT: Final = 1_000  # leads; the scores of fewer change no plan
 PRUNE: Final = 5_000  # old scores removed per transaction
 
 
@@ -42,6 +44,7 @@ def rescore_chunk(version: IcpVersion, *, token: str, now: datetime) -> bool:
             return True
         leads = stored(Lead.objects.filter(pk__gt=row.scored_up_to).order_by("pk")[:CHUNK])
         if leads:
+            check_references_now()
             # They are as they were when they were scored last; so are their facts, if there are.
             last = leads[-1].id
             there = LeadFacts.objects.filter(lead_id__gt=row.scored_up_to, lead_id__lte=last)
@@ -53,7 +56,8 @@ def rescore_chunk(version: IcpVersion, *, token: str, now: datetime) -> bool:
         complete = len(leads) < CHUNK
         if complete:
             put_in_force(icp, row, now)
-    grown(version.scored, row.scored, LeadScore)
+    if complete and row.scored >= GREAT:
+        analyse(LeadScore)  # it knows of no score under this version, and pages ask for them now
     version.scored_up_to, version.scored, version.state = row.scored_up_to, row.scored, row.state
     return complete
 
@@ -142,6 +146,12 @@ def write_scores(
 
     What a what-if needs of them is kept as well, but for those `known` by id, whose facts are.
     """
+    with one_trip():
+        for start in range(0, len(leads), PART):
+            _write_part(leads[start : start + PART], engines, known)
+
+
+def _write_part(leads: Sequence[Draft], engines: Sequence[Engine], known: Set[int]) -> None:
     facts: list[tuple[Any, ...]] = []
     scores: list[tuple[Any, ...]] = []
     for lead in leads:

@@ -221,6 +221,12 @@ def write_leads(
     drafts: Sequence[Draft], engines: Sequence[Engine], *, source: str, now: datetime
 ) -> None:
     """Insert new leads, update known ones, score and check them; fills in the ids."""
+    store_leads(drafts, source=source, now=now)
+    write_scores(drafts, engines)
+
+
+def store_leads(drafts: Sequence[Draft], *, source: str, now: datetime) -> None:
+    """Insert new leads, update known ones and check them; they have ids then, but no scores."""
     if not drafts:
         return
     # Let go of ids first: within one statement the row that takes one may come earlier.
@@ -246,4 +252,3 @@ def write_leads(
     for draft in drafts:
         draft.id = ids[draft.handle]
     mark_suppressed(drafts, now)
-    write_scores(drafts, engines)

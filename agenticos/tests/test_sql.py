@@ -5,9 +5,18 @@ from __future__ import annotations
 import pytest
 from django.db import IntegrityError, transaction
 
-from agenticos.sql import Disappointed, fetch, grown_lately, one_trip, run, update_many
+from agenticos.sql import (
+    Disappointed,
+    check_references_now,
+    fetch,
+    grown_lately,
+    insert_many,
+    one_trip,
+    run,
+    update_many,
+)
 from agenticos.tests.factories import make_lead
-from leads.models import Lead
+from leads.models import Lead, LeadTag
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
@@ -59,6 +68,51 @@ def test_without_hope_an_answer_is_waited_for(lead):
     with transaction.atomic(), one_trip():
         assert update_many(Lead, ["id", "city"], [(0, "Natal")]) == set()
         assert fetch("SELECT city FROM leads_lead WHERE id = %s", [lead.pk]) == [("Recife",)]
+
+
+@pytest.mark.postgresql
+def test_a_block_within_another_is_part_of_its_trip(lead):
+    met = []
+
+    def hope_for_one_too_many():
+        with transaction.atomic(), one_trip():
+            with one_trip():
+                update_many(Lead, ["id", "city"], [(0, "Natal")], hopeful=True)
+            met.append("the end of the inner block")
+
+    with pytest.raises(Disappointed):
+        hope_for_one_too_many()
+    assert met
+
+
+def test_what_is_inserted_with_nothing_to_return_is_written_when_the_trip_ends(lead):
+    with transaction.atomic(), one_trip():
+        rows = [(lead.pk, name) for name in ("red", "blue")]
+        written = insert_many(
+            LeadTag, ["lead_id", "name"], rows, unique=["tenant_id", "name", "lead_id"]
+        )
+        assert written == []
+    assert set(lead.tags.values_list("name", flat=True)) == {"red", "blue"}
+
+
+@pytest.mark.postgresql
+def test_references_are_checked_by_the_statement_when_asked_for(lead):
+    nobody = [(lead.pk + 1, "red")]
+
+    def tag(*, at_once):
+        with transaction.atomic():
+            if at_once:
+                check_references_now()
+            insert_many(
+                LeadTag, ["lead_id", "name"], nobody, unique=["tenant_id", "name", "lead_id"]
+            )
+            met.append(at_once)
+
+    met: list[bool] = []
+    for at_once in (False, True):
+        with pytest.raises(IntegrityError):
+            tag(at_once=at_once)
+    assert met == [False]
 
 
 def test_any_of_finds_what_in_finds_whatever_the_values_hold(acme, in_tenant):
