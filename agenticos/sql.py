@@ -114,13 +114,15 @@ def insert_many(
     *,
     unique: Sequence[str],
     update: Sequence[str] = (),
+    add: Sequence[str] = (),
     constants: Mapping[str, Any] | None = None,
     returning: Sequence[str] = (),
 ) -> list[tuple[Any, ...]]:
     """Insert rows of the tenant in scope in one statement; return `returning` of those written.
 
     `columns` are attribute names, `constants` hold for all rows. Where `unique` exists already,
-    the columns `update` are set; with none of them that row is left alone. All rows travel as one
+    the columns `update` are set and the numbers `add` are added to what is there; with none of
+    them that row is left alone. All rows travel as one
     JSON parameter: the databases take it apart several times faster than thousands of
     parameters, and there is no limit on their number. With nothing to return, nobody waits for
     it in a block of `one_trip`.
@@ -148,13 +150,19 @@ def insert_many(
         held = ["%s"] * len(fixed)
         cells = [f"json_extract(value, '$[{at}]')" for at in range(len(columns))]
         source = "json_each(%s) WHERE 1"  # without WHERE the parser takes ON for a join's
-    settings_ = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in update)
+    table = quote(model._meta.db_table)
+    settings_ = ", ".join(
+        [
+            *(f"{name} = excluded.{name}" for name in map(quote, update)),
+            *(f"{name} = {table}.{name} + excluded.{name}" for name in map(quote, add)),
+        ]
+    )
     sql = (
-        f"INSERT INTO {quote(model._meta.db_table)} "
+        f"INSERT INTO {table} "
         f"({', '.join(map(quote, [*fixed, *columns]))}) "
         f"SELECT {', '.join([*held, *cells])} FROM {source} "
         f"ON CONFLICT ({', '.join(map(quote, unique))}) "
-        f"DO {f'UPDATE SET {settings_}' if update else 'NOTHING'}"
+        f"DO {f'UPDATE SET {settings_}' if settings_ else 'NOTHING'}"
     )
     params = [*values, _as_json(list(rows), str)]
     if not returning:

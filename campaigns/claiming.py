@@ -280,7 +280,7 @@ def _due_rows(
     )
     score = FilteredRelation("lead__scores", condition=Q(lead__scores__version_id=version_id or 0))
     rows = (
-        Message.objects.filter(pk__in=locked)
+        Message.objects.filter(pk__any_of=locked)
         .alias(score=score)
         .annotate(
             score_total=F("score__total"),

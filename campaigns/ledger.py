@@ -21,7 +21,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from agenticos import scope
-from agenticos.sql import fetch, moment, run, share_lock, update_lock
+from agenticos.sql import fetch, insert_many, moment, run, share_lock, update_lock
 from campaigns import crm, daycaps, pacing
 from campaigns.models import AccountUsage, CampaignAccount, Message, SendingAccount
 from integrations.errors import ProviderError
@@ -128,17 +128,14 @@ def take_allowance(
     """
     if not allowance:
         return
-    rows = sorted(allowance.items())
-    cells = ", ".join(["(%s, %s, %s, %s, %s)"] * len(rows))
-    table = connection.ops.quote_name(AccountUsage._meta.db_table)
-    params: list[object] = []
-    for (account_id, period), number in rows:
-        params += [scope.tenant_id(), account_id, period, number, caps[account_id, period]]
-    run(
-        f"INSERT INTO {table} (tenant_id, account_id, period, used, cap) VALUES {cells} "
-        f"ON CONFLICT (tenant_id, account_id, period) "
-        f"DO UPDATE SET used = {table}.used + excluded.used, cap = excluded.cap",
-        params,
+    insert_many(
+        AccountUsage,
+        ["account_id", "period", "used", "cap"],
+        # In one order, so that two workers cannot wait for each other.
+        [(*key, number, caps[key]) for key, number in sorted(allowance.items())],
+        unique=["tenant_id", "account_id", "period"],
+        update=["cap"],
+        add=["used"],
     )
 
 
