@@ -75,35 +75,33 @@ class Reader:
         self._count = start.records if start is not None else 0
         records.columns = self._columns = len(self.headers)
         self._plan = _Plan(mapping, self._columns, region)
-        self._outcomes = self._read()
+        self._next = iter(records)
 
     def __iter__(self) -> Iterator[Row | Rejected]:
-        return self._outcomes
+        return self
 
     def __next__(self) -> Row | Rejected:
-        return next(self._outcomes)
+        # No generator: that and the reader would refer to each other, and a block of lines and a
+        # thousand rows would stay until the collector comes.
+        line, cells, trouble, raw = next(self._next)
+        if self._count >= MAX_ROWS:
+            raise BadFile("too_many_rows", limit=MAX_ROWS)
+        self._count += 1
+        if trouble or cells is None:
+            return Rejected(line, trouble, _params_of(trouble), raw)
+        columns = self._columns
+        if len(cells) > columns:
+            params: dict[str, str | int] = {"cells": len(cells), "columns": columns}
+            return Rejected(line, "too_many_cells", params, raw)
+        if len(cells) < columns:
+            cells = cells + [""] * (columns - len(cells))
+        return self._plan.clean(line, cells, raw)
 
     @property
     def checkpoint(self) -> Checkpoint:
         """The place after the outcome given last; reading on from it gives the next one."""
         records = self._records
         return Checkpoint(records.offset, records.line, self._count, records.suspect_until)
-
-    def _read(self) -> Iterator[Row | Rejected]:
-        columns, clean = self._columns, self._plan.clean
-        for line, cells, trouble, raw in self._records:
-            if self._count >= MAX_ROWS:
-                raise BadFile("too_many_rows", limit=MAX_ROWS)
-            self._count += 1
-            if trouble or cells is None:
-                yield Rejected(line, trouble, _params_of(trouble), raw)
-            elif len(cells) > columns:
-                params: dict[str, str | int] = {"cells": len(cells), "columns": columns}
-                yield Rejected(line, "too_many_cells", params, raw)
-            else:
-                if len(cells) < columns:
-                    cells = cells + [""] * (columns - len(cells))
-                yield clean(line, cells, raw)
 
 
 def _params_of(trouble: str) -> dict[str, str | int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final, NamedTuple
@@ -272,10 +273,14 @@ class Records:
 
 
 class _Feed:
-    """Lines for the csv reader. Not a generator: it must go on after it has said "no more"."""
+    """Lines for the csv reader. Not a generator: it must go on after it has said "no more".
+
+    The records hold the reader and the reader this. A circle would keep a block of lines, half a
+    megabyte for each chunk of an import, until the collector comes.
+    """
 
     def __init__(self, records: Records) -> None:
-        self._records = records
+        self._records: Records = weakref.proxy(records)
 
     def __iter__(self) -> _Feed:
         return self

@@ -1,6 +1,8 @@
 import csv
+import gc
 import io
 import tracemalloc
+import weakref
 from collections import Counter
 from dataclasses import asdict, fields
 from itertools import islice
@@ -380,6 +382,19 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     _now, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 * 1024**2
+
+
+def test_a_reader_that_is_let_go_leaves_nothing_to_the_collector():
+    stream = io.BytesIO(b'handle,name\nana,"Ana\nMaria"\nbia,Bia\n')
+    gc.disable()
+    try:
+        reader = rows(stream, Dialect("utf-8", ",", False, False), {0: "handle"})
+        next(reader)
+        left = [weakref.ref(one) for one in (reader, reader._records, stream)]
+        del reader, stream
+        assert [one() for one in left] == [None, None, None]
+    finally:
+        gc.enable()
 
 
 # --- A whole dirty file ---
