@@ -151,13 +151,16 @@ def lease(row: LeadImport, *, token: str, now: datetime) -> bool:
     return taken
 
 
-def work_chunk(lead_import: LeadImport, *, token: str, now: datetime) -> bool:
+def work_chunk(
+    lead_import: LeadImport, *, token: str, now: datetime, ahead: Ahead | None = None
+) -> bool:
     """Import or rehearse the next records of a file; True when there is nothing left to do.
 
     Reads from the checkpoint, then writes leads, scores, tags, the log, problems, counters and the
     new checkpoint in one transaction. The number of its statements does not depend on the rows,
     but for two for every `rescoring.PART` of scores. A rehearsal counts the same and leaves out
-    leads, scores and tags. A file that cannot be read on ends it as failed. Raises LeaseLost.
+    leads, scores and tags. A file that cannot be read on ends it as failed. Whoever works chunk
+    after chunk keeps `ahead` for the next. Raises LeaseLost.
     """
     row = LeadImport.objects.filter(pk=lead_import.pk, claim_token=token).first()
     if row is None:
@@ -165,7 +168,7 @@ def work_chunk(lead_import: LeadImport, *, token: str, now: datetime) -> bool:
     dry = row.state == LeadImport.State.REHEARSING
     if not dry and row.state != LeadImport.State.RUNNING:
         return True
-    chunk = _read_on(row)
+    chunk = (ahead or Ahead()).take(row)
     with transaction.atomic():
         if not row.offset and (dry or row.rehearsal):
             # In here: a worker that comes too late takes nothing away from its successor.
@@ -184,12 +187,14 @@ def work_chunk(lead_import: LeadImport, *, token: str, now: datetime) -> bool:
             store_leads(drafts, source="import", now=now)
             if row.list_name:
                 tagged = write_tags(row.list_name, [one.id for one in planner.drafts.values()])
-        with one_trip():  # the database writes the log while the first leads are scored
+        with one_trip():  # the database writes while leads are scored and the file is read on
             again, stopped = importlog.note(
                 row, chunk.outcomes, planner.drafts, fates, entries, tagged=tagged, dry=dry, now=now
             )
             _write_problems(row, fates.problems)
             write_scores([] if dry else drafts, engines)
+            if ahead is not None:
+                ahead.look(row, chunk.place)
         _advance(row, fates, again, stopped, chunk.place, token, now)
         if chunk.fault:
             _fail(row, chunk.fault, now)
@@ -204,8 +209,9 @@ def work_chunk(lead_import: LeadImport, *, token: str, now: datetime) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """The next records of a file, the place after them, and what kept it from being read on."""
+    """Some records of a file, the places before and after, and what kept it from being read on."""
 
+    start: importing.Checkpoint
     outcomes: list[importing.Row | importing.Rejected]
     place: importing.Checkpoint
     fault: importing.BadFile | None = None
@@ -216,15 +222,34 @@ class _Chunk:
         return {str(one.values["handle"]) for one in rows}
 
 
-def _read_on(row: LeadImport) -> _Chunk:
+class Ahead:
+    """A chunk of an import read before its turn, while the database writes the one before it."""
+
+    def __init__(self) -> None:
+        self._chunk: _Chunk | None = None
+
+    def look(self, row: LeadImport, place: importing.Checkpoint) -> None:
+        """Read what follows `place`, unless the file ends there."""
+        try:
+            self._chunk = _read_on(row, place) if place.offset < row.size else None
+        except Exception:  # whatever it is comes again at its own turn, and undoes no rows before
+            self._chunk = None
+
+    def take(self, row: LeadImport) -> _Chunk:
+        """The records after the checkpoint; read now if others, or none, were read before."""
+        start = importing.Checkpoint(**{name: getattr(row, name) for name in _CHECKPOINT})
+        chunk, self._chunk = self._chunk, None
+        return chunk if chunk and chunk.start == start else _read_on(row, start)
+
+
+def _read_on(row: LeadImport, start: importing.Checkpoint) -> _Chunk:
     outcomes: list[importing.Row | importing.Rejected] = []
-    place = importing.Checkpoint(**{name: getattr(row, name) for name in _CHECKPOINT})
-    fault: importing.BadFile | None = None
+    place, fault = start, None
     try:
         with row.file.open("rb") as stream:
             mapping = {int(index): target for index, target in row.mapping.items()}
             dialect = importing.Dialect(**row.dialect)
-            reader = importing.rows(cast(BinaryIO, stream), dialect, mapping, place)
+            reader = importing.rows(cast(BinaryIO, stream), dialect, mapping, start)
             try:
                 outcomes.extend(islice(reader, CHUNK))
             finally:
@@ -233,7 +258,7 @@ def _read_on(row: LeadImport) -> _Chunk:
         fault = error
     except FileNotFoundError:
         fault = importing.BadFile("file_gone")
-    return _Chunk(outcomes, place, fault)
+    return _Chunk(start, outcomes, place, fault)
 
 
 _FATES: Final = ("created", "updated", "unchanged", "rejected", "warned")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from django.conf import settings
@@ -132,7 +133,7 @@ def _over(clock: Clock) -> bool:
 
 def _import(row: LeadImport, token: str, clock: Clock) -> None:
     undoes = row.state == LeadImport.State.UNDOING
-    chunk = undoing.undo_chunk if undoes else intake.work_chunk
+    chunk = undoing.undo_chunk if undoes else partial(intake.work_chunk, ahead=intake.Ahead())
     try:
         while not chunk(row, token=token, now=clock.now()):
             if _over(clock):

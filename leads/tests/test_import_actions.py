@@ -41,8 +41,8 @@ def lease(row, clock) -> str:
 
 
 def work(row, clock) -> LeadImport:
-    token = lease(row, clock)
-    while not intake.work_chunk(row, token=token, now=clock.now()):
+    token, ahead = lease(row, clock), intake.Ahead()
+    while not intake.work_chunk(row, token=token, now=clock.now(), ahead=ahead):
         pass
     row.refresh_from_db()
     return row
@@ -131,6 +131,60 @@ def test_two_chunks_with_the_same_handle_make_one_lead(acme, clock, monkeypatch)
     assert Lead.objects.get(handle="ana").name == "B"
 
 
+def test_each_chunk_is_read_once_while_the_one_before_it_is_written(acme, clock, monkeypatch):
+    starts, read_on = [], intake._read_on
+
+    def seen(row, place):
+        starts.append((place.records, row.state))
+        return read_on(row, place)
+
+    monkeypatch.setattr(intake, "CHUNK", 2)
+    monkeypatch.setattr(intake, "_read_on", seen)
+    row = run(acme, a_file(*many(5)), clock)
+    assert counts(row) == {"created": 5}
+    assert starts == [(0, "running"), (2, "running"), (4, "running")]
+
+
+def test_what_was_read_of_another_place_is_not_used(acme, clock, monkeypatch):
+    monkeypatch.setattr(intake, "CHUNK", 2)
+    row, ahead = start(acme, a_file(*many(5)), clock), intake.Ahead()
+    token = lease(row, clock)
+
+    class Killed(BaseException):
+        pass
+
+    def bomb(*args, **kwargs):
+        raise Killed
+
+    # The first chunk is written and undone again, with the second one read meanwhile.
+    with monkeypatch.context() as patched:
+        patched.setattr(intake, "_advance", bomb)
+        with pytest.raises(Killed):
+            intake.work_chunk(row, token=token, now=clock.now(), ahead=ahead)
+    while not intake.work_chunk(row, token=token, now=clock.now(), ahead=ahead):
+        pass
+    assert set(Lead.objects.values_list("handle", flat=True)) == {f"lead{at}" for at in range(5)}
+
+
+def test_what_cannot_be_read_ahead_undoes_nothing(acme, clock, monkeypatch):
+    read_on = intake._read_on
+
+    def broken(row, place):
+        if place.records:
+            raise OSError("disk")
+        return read_on(row, place)
+
+    monkeypatch.setattr(intake, "CHUNK", 2)
+    monkeypatch.setattr(intake, "_read_on", broken)
+    row = start(acme, a_file(*many(5)), clock)
+    with pytest.raises(OSError, match="disk"):
+        work(row, clock)
+    assert Lead.objects.count() == 2
+    monkeypatch.setattr(intake, "_read_on", read_on)
+    clock.move(61)
+    assert counts(work(row, clock)) == {"created": 5}
+
+
 def test_refused_rows_are_kept_with_line_and_reason_and_spoil_no_other(acme, clock):
     row = run(
         acme, a_file("ana,,,,,,,,,", "bad handle!,,,-5,,,,,,", "bia,,,,,,,no mail,no phone,"), clock
@@ -207,9 +261,10 @@ def test_an_import_killed_in_any_statement_goes_on_to_the_same_result(acme, cloc
                 raise Killed
             return execute(sql, params, many, context)
 
+        ahead = intake.Ahead()
         try:
             with connection.execute_wrapper(bomb):
-                while not intake.work_chunk(row, token=token, now=clock.now()):
+                while not intake.work_chunk(row, token=token, now=clock.now(), ahead=ahead):
                     pass
         except Killed:
             clock.move(61)  # until the dead worker's lease is over

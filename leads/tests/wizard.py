@@ -33,9 +33,9 @@ def stage(tenant, content: bytes, clock) -> LeadImport:
 
 def work(row, clock) -> LeadImport:
     row.refresh_from_db()
-    token = new_token()
+    token, ahead = new_token(), intake.Ahead()
     assert intake.lease(row, token=token, now=clock.now())
-    while not intake.work_chunk(row, token=token, now=clock.now()):
+    while not intake.work_chunk(row, token=token, now=clock.now(), ahead=ahead):
         pass
     row.refresh_from_db()
     return row

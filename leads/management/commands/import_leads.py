@@ -109,10 +109,10 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=2) from error
         try:
             with _bar(row.size) as bar:
-                done = False
+                ahead, done = intake.Ahead(), False
                 while not done:
                     before = row.offset
-                    done = intake.work_chunk(row, token=token, now=clock.now())
+                    done = intake.work_chunk(row, token=token, now=clock.now(), ahead=ahead)
                     bar.update(row.offset - before)
         except LeaseLost:
             raise CommandError("A worker has taken this import over and goes on with it.") from None
