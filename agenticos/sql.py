@@ -356,8 +356,9 @@ def grown_lately(*tables: type[models.Model]) -> None:
         "AND s.n_mod_since_analyze > GREATEST(1000, c.reltuples)",
         [[table._meta.db_table for table in tables]],
     )
-    if found:
-        run("SELECT app_analyse(%s)", [[name for (name,) in found]])
+    names = {name for (name,) in found}
+    if names:
+        analyse(*(table for table in tables if table._meta.db_table in names))
 
 
 def _power_of_ten(count: int) -> int:

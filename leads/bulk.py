@@ -2,7 +2,7 @@
 
 A job first freezes its set into rows (`freeze_chunk`), then goes through them (`work_chunk`); each
 chunk is one transaction with its checkpoint and a number of statements that does not depend on
-its rows.
+its rows, but for scores (`rescoring.PART`).
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import psycopg
 import pytest
 from django.conf import settings
 from django.db import OperationalError
@@ -40,14 +41,18 @@ def link(cluster, django_db_blocker):
     outage.note(answers=True)
 
 
-def asks(link, how):
-    if how == "scope":  # what every transaction of a page begins with
-        link._send("SELECT 1")
+def asks(link, how, sql="SELECT 1"):
+    if how == "trip":  # how scores are written, also those of one lead in a page
+        with link.wrap_database_errors, link.connection.pipeline():
+            psycopg.Cursor(link.connection).execute(sql)
+            psycopg.Cursor(link.connection).execute("SELECT 2")
+    elif how == "scope":  # what every transaction of a page begins with
+        link._send(sql)
     elif how == "end":
         link._end("COMMIT")
     else:
         with link.cursor() as cursor:
-            cursor.execute("SELECT 1")
+            cursor.execute(sql)
 
 
 def while_frozen(cluster, ask, *, known=False):
@@ -69,7 +74,7 @@ def while_frozen(cluster, ask, *, known=False):
     assert not stuck
 
 
-@pytest.mark.parametrize("how", ["statement", "scope", "end"])
+@pytest.mark.parametrize("how", ["statement", "scope", "end", "trip"])
 def test_a_server_that_stands_still_is_waited_for_only_so_long(cluster, link, how):
     raised: list[BaseException] = []
 
@@ -85,10 +90,18 @@ def test_a_server_that_stands_still_is_waited_for_only_so_long(cluster, link, ho
     assert outage.is_on()
 
 
-@pytest.mark.parametrize("how", ["statement", "scope", "end"])
+@pytest.mark.parametrize("how", ["statement", "scope", "end", "trip"])
 def test_a_server_that_answers_is_heard(link, how):
     with scope.as_nobody():
         asks(link, how)
+        asks(link, how)
+
+
+@pytest.mark.parametrize("how", ["statement", "scope", "trip"])
+def test_a_long_statement_is_waited_for_past_the_looks_at_others(link, how, monkeypatch):
+    monkeypatch.setattr(outage, "LOOK_EVERY_S", 0.02)
+    with scope.as_nobody():
+        asks(link, how, "SELECT pg_sleep(0.2)")
         asks(link, how)
 
 
