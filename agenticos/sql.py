@@ -122,10 +122,9 @@ def insert_many(
 
     `columns` are attribute names, `constants` hold for all rows. Where `unique` exists already,
     the columns `update` are set and the numbers `add` are added to what is there; with none of
-    them that row is left alone. All rows travel as one
-    JSON parameter: the databases take it apart several times faster than thousands of
-    parameters, and there is no limit on their number. With nothing to return, nobody waits for
-    it in a block of `one_trip`.
+    them that row is left alone. All rows travel as one JSON parameter: the databases take it apart
+    several times faster than thousands of parameters, and there is no limit on their number. With
+    nothing to return, nobody waits for it in a block of `one_trip`.
     """
     if not rows:
         return []
