@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db import transaction
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
@@ -170,6 +171,8 @@ def _in_force(row: ApiKey, now: datetime) -> Membership:
 def _note_use(row: ApiKey, now: datetime) -> None:
     if row.last_used_at is not None and row.last_used_at > now - USED_EVERY:
         return
-    with scope.as_tenant(row.tenant_id):
+    with scope.as_tenant(row.tenant_id), transaction.atomic():
         old = Q(last_used_at=None) | Q(last_used_at__lte=now - USED_EVERY)
-        ApiKey.objects.filter(old, pk=row.pk).update(last_used_at=now)
+        # Of many calls at one moment one notes it; the others have nothing to wait for.
+        free = ApiKey.objects.select_for_update(skip_locked=True).filter(old, pk=row.pk)
+        ApiKey.objects.filter(pk__in=free).update(last_used_at=now)

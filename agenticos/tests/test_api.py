@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from agenticos import scope
+from agenticos import scope, timeouts
 from agenticos.api import problems, schema
 from agenticos.tests import factories
 from agenticos.tests.environment import ROOT
@@ -45,6 +45,23 @@ def test_a_key_opens_its_tenant_and_its_use_is_noted_once_a_minute(acme):
     client.get("/api/v1/leads")
     with scope.as_tenant(acme):
         assert ApiKey.objects.get().last_used_at >= first
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_a_call_does_not_wait_for_another_that_notes_the_keys_use(acme, monkeypatch):
+    """Of a hundred at one moment the last would run into the time limit for locks."""
+    monkeypatch.setattr(timeouts, "PAGE", {**timeouts.PAGE, "lock_timeout": "1ms"})
+    client = factories.api_client(factories.make_key(acme))
+    holder = connection.copy()
+    try:
+        holder.set_autocommit(False)
+        with scope.as_system("test"), holder.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM tenants_apikey FOR NO KEY UPDATE")
+        assert client.get("/api/v1/leads").status_code == 200
+    finally:
+        holder.rollback()
+        holder.close()
 
 
 def code_of(response):
