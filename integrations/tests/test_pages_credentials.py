@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterator
 
 import pytest
 from django.urls import reverse
@@ -14,7 +13,6 @@ from agenticos.tests.factories import make_connection, make_tenant
 from integrations import syncing, telling
 from integrations.actions import Wish, want_contacts
 from integrations.models import Connection, SyncItem
-from integrations.tests.live import LiveSandbox
 from tenants.models import AuditEntry
 
 pytestmark = pytest.mark.django_db
@@ -30,20 +28,6 @@ FAULTS = [
     ({"cut": "before"}, "connection broke before an answer came"),
     ({"expired_token": True}, "does not accept this token"),
 ]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LiveSandbox]:
-    with LiveSandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(server, settings):
-    settings.OUTBOUND_ALLOW_PRIVATE = True
-    settings.GHL_BASE_URL = server.ghl_url
-    server.reset()
-    return server
 
 
 def url(name, tenant, *args):

@@ -1,7 +1,6 @@
 """The sandbox through the real adapters: one port, real HTTP, and a witness that counts."""
 
 import json
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -21,19 +20,6 @@ ANA = Contact(
     tags=("Prospectado",),
     fields={"outreach_sent_at": "2026-03-04", "source_channel": "outbound_instagram_dm"},
 )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LiveSandbox]:
-    with LiveSandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(server, settings):
-    settings.OUTBOUND_ALLOW_PRIVATE = True
-    server.reset()
-    return server
 
 
 def instagram(sandbox, *, token="t", deadline_s=5.0) -> InstagramGraph:
