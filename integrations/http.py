@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from http.cookiejar import CookieJar
 from typing import Any, Final, NamedTuple
 
 import httpcore
@@ -32,6 +31,8 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 logging.getLogger("httpcore").setLevel(logging.WARNING)
 
 CONNECT_S: Final = 3.0
+# Of each wait alone; the deadline ends them all together.
+_WAITS: Final = {"timeout": httpx.Timeout(120, connect=CONNECT_S, pool=CONNECT_S).as_dict()}
 MAX_BODY: Final = 2 * 1024 * 1024
 MAX_AFTER: Final = timedelta(days=1)
 
@@ -120,7 +121,7 @@ _CUT = (
 
 
 def call(
-    client: httpx.Client,
+    wire: httpx.BaseTransport,
     method: str,
     url: str,
     *,
@@ -145,7 +146,7 @@ def call(
     began = time.perf_counter()
     try:
         request = _request(method, url, json, params, headers)
-        status, answer_headers, raw = _exchange(client, request)
+        status, answer_headers, raw = _exchange(wire, request)
     except _UNBUILDABLE as exc:
         error: ProviderError = _unspeakable(exc)
     except (*_UNSPEAKABLE, *_TIMED_OUT, *_CUT) as exc:
@@ -187,20 +188,18 @@ def _provider(url: str) -> str:
     return "other"
 
 
-def client() -> httpx.Client:
-    """This process's pooled client, made on first use: sockets must not live through a fork."""
-    return _client_of(os.getpid())
+def pool() -> httpx.BaseTransport:
+    """This process's connections, made on first use: sockets must not live through a fork.
+
+    A transport and no `httpx.Client`: all that a client adds, such as cookies, redirects and
+    defaults, must not happen here, and costs a fifth of a call.
+    """
+    return _pool_of(os.getpid())
 
 
 @lru_cache(maxsize=1)
-def _client_of(pid: int) -> httpx.Client:
-    return httpx.Client(
-        transport=transport.Transport(),
-        timeout=httpx.Timeout(120, connect=CONNECT_S, pool=CONNECT_S),
-        follow_redirects=False,
-        trust_env=False,
-        cookies=_NoCookies(),
-    )
+def _pool_of(pid: int) -> httpx.BaseTransport:
+    return transport.Transport()
 
 
 def retry_after(headers: Headers, now: datetime) -> timedelta | None:
@@ -283,7 +282,7 @@ def _request(
     target = _url(url) if params is None else _url(url).copy_merge_params(params)
     if not target.host:
         raise httpx.InvalidURL("no host")
-    return httpx.Request(method, target, headers=sent, content=content)
+    return httpx.Request(method, target, headers=sent, content=content, extensions=_WAITS)
 
 
 @lru_cache(maxsize=1024)
@@ -292,9 +291,9 @@ def _url(url: str) -> httpx.URL:
     return httpx.URL(url)
 
 
-def _exchange(client: httpx.Client, request: httpx.Request) -> tuple[int, Headers, bytes]:
+def _exchange(wire: httpx.BaseTransport, request: httpx.Request) -> tuple[int, Headers, bytes]:
     """Send, and read the whole answer. Raises what httpx and httpcore raise."""
-    response = client.send(request, stream=True, auth=None, follow_redirects=False)
+    response = wire.handle_request(request)
     try:
         return response.status_code, response.headers, _read(response)
     finally:
@@ -376,10 +375,3 @@ def _harmless(error: Unsure) -> TryLater:
     """The same failure where a repeat does no harm."""
     later = _BROKEN.get(error.code, _BROKEN["provider_fault"])[1]
     return TryLater(error.code, later, detail=error.detail, status=error.status, fault=error.fault)
-
-
-class _NoCookies(CookieJar):
-    """One client serves all tenants: a cookie of one must not travel with another."""
-
-    def extract_cookies(self, response: object, request: object) -> None:
-        """Keep nothing."""

@@ -43,7 +43,7 @@ def adapter_of(kind: str, external_id: str, token: str, *, deadline_s: float) ->
 
 def _instagram(account_id: str, token: str, *, deadline_s: float | None = None) -> InstagramGraph:
     return InstagramGraph(
-        http.client(),
+        http.pool(),
         base_url=settings.INSTAGRAM_GRAPH_BASE_URL,
         account_id=account_id,
         token=token,
@@ -59,7 +59,7 @@ def _ghl(
     deadline_s: float | None = None,
 ) -> GoHighLevel:
     return GoHighLevel(
-        http.client(),
+        http.pool(),
         base_url=settings.GHL_BASE_URL,
         location_id=location_id,
         token=token,

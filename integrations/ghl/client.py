@@ -39,7 +39,7 @@ class GoHighLevel:
 
     def __init__(
         self,
-        http: httpx.Client,
+        wire: httpx.BaseTransport,
         *,
         base_url: str,
         location_id: str,
@@ -47,7 +47,7 @@ class GoHighLevel:
         deadline_s: float,
         field_ids: Mapping[str, str],
     ) -> None:
-        self.http = http
+        self.wire = wire
         self.location_id = location_id
         self.deadline_s = deadline_s
         self.field_ids = dict(field_ids)
@@ -229,7 +229,7 @@ class GoHighLevel:
             return self._sort(status, headers, body, on_contact=on_contact)
 
         return call(
-            self.http,
+            self.wire,
             method,
             f"{self._base}{path}",
             json=json,

@@ -239,9 +239,15 @@ class InstagramGraph:
     )
 
     def __init__(
-        self, http: httpx.Client, *, base_url: str, account_id: str, token: str, deadline_s: float
+        self,
+        wire: httpx.BaseTransport,
+        *,
+        base_url: str,
+        account_id: str,
+        token: str,
+        deadline_s: float,
     ) -> None:
-        self.http = http
+        self.wire = wire
         self.account_id = account_id
         self.deadline_s = deadline_s
         self._token = token
@@ -271,7 +277,7 @@ class InstagramGraph:
             return self._sort(status, headers, body, hide=message.text)
 
         answer = call(
-            self.http,
+            self.wire,
             "POST",
             f"{self._node}/messages",
             json={"recipient": {"id": to}, "message": {"text": message.text}},
@@ -290,7 +296,7 @@ class InstagramGraph:
     def check(self) -> str:
         """Read the account with its token; return its user name."""
         answer = call(
-            self.http,
+            self.wire,
             "GET",
             self._node,
             params={"fields": "id,username,name"},

@@ -28,7 +28,7 @@ class Ghl:
         self.answers = list(answers)
         self.requests: list[httpx.Request] = []
         self.crm = GoHighLevel(
-            httpx.Client(transport=httpx.MockTransport(self.answer)),
+            httpx.MockTransport(self.answer),
             base_url="https://ghl.example/",
             location_id="LOC",
             token="pit-secret",

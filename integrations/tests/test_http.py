@@ -79,7 +79,7 @@ def _loopback(settings):
 
 def post(url: str, *, effect: bool = True, deadline_s: float = 5.0, **more) -> Answer:
     return call(
-        http.client(), "POST", url, json={"n": 1}, effect=effect, deadline_s=deadline_s, **more
+        http.pool(), "POST", url, json={"n": 1}, effect=effect, deadline_s=deadline_s, **more
     )
 
 
@@ -202,6 +202,25 @@ def test_a_kept_connection_closed_by_the_provider_is_not_used_again(serve):
     assert len(server.requests) == 3
 
 
+def test_of_kept_connections_that_are_all_closed_none_is_used(serve):
+    together = threading.Barrier(4, timeout=5)
+
+    def answer(sock: socket.socket) -> None:
+        if len(server.requests) <= 4:
+            together.wait()  # so that none takes the connection of another
+        sock.sendall(KEPT)
+
+    server = serve(answer)
+    calls = [threading.Thread(target=post, args=(server.url,)) for _ in range(4)]
+    for thread in calls:
+        thread.start()
+    for thread in calls:
+        thread.join()
+        assert server.closed.acquire(timeout=5)
+    assert post(server.url).status == 200
+    assert len(server.requests) == 5
+
+
 def test_a_kept_connection_that_dies_under_the_request_is_unsure(serve):
     def once_then_die(sock: socket.socket) -> None:
         sock.sendall(KEPT)
@@ -232,14 +251,14 @@ def test_a_status_alone_is_sorted(status, kind, fault):
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(status, text="<html>", headers={"location": "/elsewhere"})
 
-    client = httpx.Client(transport=httpx.MockTransport(answer))
+    wire = httpx.MockTransport(answer)
     with pytest.raises(ProviderError) as caught:
-        call(client, "POST", "https://p.example/", effect=True, deadline_s=1)
+        call(wire, "POST", "https://p.example/", effect=True, deadline_s=1)
     assert (type(caught.value), caught.value.fault) == (kind, fault)
     assert caught.value.status == status
     if kind is Unsure:
         with pytest.raises(TryLater):
-            call(client, "POST", "https://p.example/", effect=False, deadline_s=1)
+            call(wire, "POST", "https://p.example/", effect=False, deadline_s=1)
 
 
 def test_the_adapter_sorts_first(serve):
@@ -307,11 +326,11 @@ def test_eight_threads_share_the_client(serve):
     assert got == [200] * 160
 
 
-def test_a_fork_gets_a_client_of_its_own(monkeypatch):
-    mine = http.client()
-    assert http.client() is mine
+def test_a_fork_gets_connections_of_its_own(monkeypatch):
+    mine = http.pool()
+    assert http.pool() is mine
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    assert http.client() is not mine
+    assert http.pool() is not mine
 
 
 @pytest.mark.parametrize(
@@ -388,11 +407,11 @@ def test_tls_verifies_the_name_though_the_address_is_ours(serve, tmp_path, monke
     trusting = ssl.create_default_context(cafile=pem)
     monkeypatch.setattr(httpx, "create_ssl_context", lambda **_: trusting)
     monkeypatch.setattr(transport, "_resolve", lambda *_: ["127.0.0.1"])
-    with httpx.Client(transport=transport.Transport()) as client:
+    with transport.Transport() as wire:
         url = f"https://provider.example:{port}/"
-        assert call(client, "POST", url, json={}, effect=True, deadline_s=5).status == 200
+        assert call(wire, "POST", url, json={}, effect=True, deadline_s=5).status == 200
         url = f"https://impostor.example:{port}/"
         with pytest.raises(TryLater) as caught:
-            call(client, "POST", url, json={}, effect=True, deadline_s=5)
+            call(wire, "POST", url, json={}, effect=True, deadline_s=5)
     assert caught.value.code == "connect_failed"
     assert len(bodies) == 1

@@ -20,7 +20,7 @@ def adapter(answer) -> InstagramGraph:
     """The adapter on a transport that answers with a response, or with what a function returns."""
     give = answer if callable(answer) else lambda request: answer
     return InstagramGraph(
-        httpx.Client(transport=httpx.MockTransport(give)),
+        httpx.MockTransport(give),
         base_url="https://graph.example/v25.0/",
         account_id="acc-1",
         token="token-of-acme",
@@ -235,7 +235,7 @@ def test_a_foreign_id_cannot_leave_its_segment_of_the_path():
 
     channel = adapter(answer)
     InstagramGraph(
-        channel.http,
+        channel.wire,
         base_url="https://graph.example/v25.0",
         account_id="../me?x=",
         token="t",

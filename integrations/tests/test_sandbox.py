@@ -24,7 +24,7 @@ ANA = Contact(
 
 def instagram(sandbox, *, token="t", deadline_s=5.0) -> InstagramGraph:
     return InstagramGraph(
-        http.client(),
+        http.pool(),
         base_url=sandbox.instagram_url,
         account_id="acc",
         token=token,
@@ -34,7 +34,7 @@ def instagram(sandbox, *, token="t", deadline_s=5.0) -> InstagramGraph:
 
 def ghl(sandbox, *, token="t", location="LOC", ready=True) -> GoHighLevel:
     crm = GoHighLevel(
-        http.client(),
+        http.pool(),
         base_url=sandbox.ghl_url,
         location_id=location,
         token=token,
