@@ -18,7 +18,7 @@ from django.db.models.functions import RowNumber
 
 from agenticos import scope
 from agenticos.leasing import NO_LEASE
-from agenticos.sql import moment, update_many
+from agenticos.sql import moment, one_trip, update_many
 from campaigns import crm, daycaps, pacing, rendering
 from campaigns.facts import account_facts, campaign_facts, values_of
 from campaigns.gates import ALLOW, Decision, Facts, LeadFacts, Verdict, gate
@@ -118,6 +118,8 @@ def claim(
         .order_by("id")
         .select_for_update(of=("self",))
     }
+    for sender in accounts.values():
+        sender.connection.tenant = tenant  # its data key, which opens their secrets
     campaigns = {link.campaign_id: link.campaign for link in links}
     for pk, row in campaigns.items():
         row.day_cap = states[pk].caps.campaign  # it may have been changed until it was held
@@ -182,13 +184,14 @@ def claim(
     got = daycaps.take(tenant, caps, [row.campaign_id for row, _, _ in taken], now)
     taken = [one for one, fits in zip(taken, got, strict=True) if fits]
     limits = {pk: row.day_cap for pk, row in campaigns.items()}
-    _write_claims(result, taken, tenant, limits, token, owner, now, tally)
     result.accounts = {account.pk: account for _, account, _ in taken}
     idle = [pk for pk in accounts if pk not in result.accounts]
     # A claim that ended at its limit left due rows behind: look again at once.
     soon = now if len(taken) + len(skipped) >= limit else now + LOCKED_FOR
     _park(idle, of_account, doors, wake_at, now, soon)
-    tally.write()
+    with one_trip():
+        _write_claims(result, taken, tenant, limits, token, owner, now, tally)
+        tally.write()
     result.campaigns = {row[1] for row in skipped} | {row.campaign_id for row, _, _ in taken}
     return result
 
@@ -403,6 +406,7 @@ def _write_claims(
             (row.pk, State.CLAIMED, account.pk, text, token, until, owner, at, "", "", "", at)
             for row, account, text in taken
         ],
+        blind=True,  # they are locked
     )
     allowance: Counter[tuple[int, str]] = Counter()
     day = pacing.day_period(now, tenant.zone)

@@ -205,10 +205,14 @@ def seal(tenant_id: int, context: str, plain: str) -> bytes:
     return VERSION + _seal(_data_key(tenant_id), plain.encode(), context)
 
 
-def reveal(tenant_id: int, context: str, sealed: Stored) -> str:
-    """Decrypt what `seal` made for the same tenant and context. Raises CannotOpen."""
+def reveal(tenant_id: int, context: str, sealed: Stored, wrapped: Stored | None = None) -> str:
+    """Decrypt what `seal` made for the same tenant and context. Raises CannotOpen.
+
+    `wrapped` is the tenant's data key as stored, of a caller that has read it; it may be outdated.
+    """
     body = _body(sealed)
-    wrapped = Tenant.objects.values_list("data_key", flat=True).get(pk=tenant_id)
+    if wrapped is None:
+        wrapped = Tenant.objects.values_list("data_key", flat=True).get(pk=tenant_id)
     return _open(_unwrap(DATA, tenant_id, wrapped), body, context).decode()
 
 

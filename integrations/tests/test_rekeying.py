@@ -158,9 +158,12 @@ def test_a_tenant_whose_key_does_not_open_is_named_and_the_others_are_done(acme,
 def test_a_credential_that_was_read_before_opens_after(acme, three):
     """A worker holds the row, the key is replaced, then the worker asks for the token."""
     with scope.as_tenant(acme):
-        held = Connection.objects.first()
+        held, owner = Connection.objects.first(), Tenant.objects.get(pk=acme.pk)
         rotate()
         assert held.reveal()["token"] == three[0][0]
+        fresh = Connection.objects.first()
+        fresh.tenant = owner  # read before the key was replaced, the row after
+        assert fresh.reveal()["token"] == three[0][0]
         Connection.objects.filter(pk=held.pk).update(secret=b"\x01rubbish")
         held.secret = b"\x01rubbish"
         with pytest.raises(crypto.CannotOpen):
