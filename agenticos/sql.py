@@ -115,16 +115,18 @@ def insert_many(
     unique: Sequence[str],
     update: Sequence[str] = (),
     add: Sequence[str] = (),
+    keep: Sequence[str] = (),
     constants: Mapping[str, Any] | None = None,
     returning: Sequence[str] = (),
 ) -> list[tuple[Any, ...]]:
     """Insert rows of the tenant in scope in one statement; return `returning` of those written.
 
     `columns` are attribute names, `constants` hold for all rows. Where `unique` exists already,
-    the columns `update` are set and the numbers `add` are added to what is there; with none of
-    them that row is left alone. All rows travel as one JSON parameter: the databases take it apart
-    several times faster than thousands of parameters, and there is no limit on their number. With
-    nothing to return, nobody waits for it in a block of `one_trip`.
+    the columns `update` are set, the numbers `add` are added to what is there, and the columns
+    `keep` are set where there is nothing; with none of them that row is left alone. All rows
+    travel as one JSON parameter: the databases take it apart several times faster than thousands
+    of parameters, and there is no limit on their number. With nothing to return, nobody waits for
+    it in a block of `one_trip`.
     """
     if not rows:
         return []
@@ -154,6 +156,7 @@ def insert_many(
         [
             *(f"{name} = excluded.{name}" for name in map(quote, update)),
             *(f"{name} = {table}.{name} + excluded.{name}" for name in map(quote, add)),
+            *(f"{name} = COALESCE({table}.{name}, excluded.{name})" for name in map(quote, keep)),
         ]
     )
     sql = (
@@ -168,6 +171,25 @@ def insert_many(
         run(sql, params)
         return []
     return fetch(f"{sql} RETURNING {', '.join(map(quote, returning))}", params)
+
+
+def new_ids(model: type[models.Model], count: int) -> list[int]:
+    """Take ids for rows that are to be inserted with them; in a transaction.
+
+    So other rows can refer to them before anybody has heard of their insertion.
+    """
+    table = model._meta.db_table
+    if connection.vendor == "postgresql":
+        rows = fetch(
+            "WITH s AS MATERIALIZED (SELECT pg_get_serial_sequence(%s, 'id')::regclass AS name) "
+            "SELECT nextval(s.name) FROM s, generate_series(1, %s)",
+            [table, count],
+        )
+        return [row[0] for row in rows]
+    # One writer at a time: nobody else counts on meanwhile.
+    last = fetch("SELECT seq FROM sqlite_sequence WHERE name = %s", [table])
+    first = last[0][0] + 1 if last else 1
+    return list(range(first, first + count))
 
 
 _JSON: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS

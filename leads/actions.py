@@ -35,7 +35,7 @@ def ensure_icp(tenant: Tenant, *, by: User | None = None, now: datetime) -> IcpV
     if icp is not None:
         return icp.live
     with transaction.atomic():
-        _lock_tenant(tenant)
+        rescoring.lock_publishing(tenant.pk)
         icp = Icp.objects.select_related("live").first()
         version = icp.live if icp else IcpVersion.objects.filter(state="scoring").first()
         return version or publish_icp(tenant, scoring.DEFAULT, by=by, now=now)
@@ -64,7 +64,7 @@ def publish_icp(
                 % {"path": error.path or "(top)", "expected": error.expected},
                 code="bad_icp",
             ) from error
-    _lock_tenant(tenant)
+    rescoring.lock_publishing(tenant.pk)
     icp = rescoring.lock_icp()
     if IcpVersion.objects.filter(state=IcpVersion.State.SCORING).exists():
         raise Refused(
@@ -95,11 +95,6 @@ def score_leads(lead_ids: Iterable[int]) -> None:
         with transaction.atomic():
             engines = rescoring.engines_in_use(rescoring.lock_icp())
             rescoring.write_scores(drafts.stored(Lead.objects.filter(pk__in=part)), engines)
-
-
-def _lock_tenant(tenant: Tenant) -> None:
-    """Make publishers wait for each other. Rows that only point to the tenant do not wait."""
-    Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
 
 
 # --- Imports ------------------------------------------------------------------------------------

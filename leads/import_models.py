@@ -157,7 +157,11 @@ class ImportedLead(TenantOwned):
         SAME = "same", _("the same")
 
     tenant = models.ForeignKey(
-        Tenant, on_delete=models.CASCADE, related_name="imported_leads", db_index=False
+        Tenant,
+        on_delete=models.CASCADE,
+        related_name="imported_leads",
+        db_index=False,
+        db_constraint=False,  # see LeadScore
     )
     lead_import = models.ForeignKey(
         LeadImport, on_delete=models.CASCADE, related_name="leads", db_index=False

@@ -30,7 +30,7 @@ from leads.models import (
 )
 from leads.rescoring import engines_in_use, lock_icp, write_scores
 from leads.suppression import find_suppressed
-from leads.upserting import Fates, Planner, Problem, store_leads
+from leads.upserting import Fates, Planner, Problem, prepare_leads, store_leads
 from tenants import audit
 
 CHUNK: Final = 1_000  # records per transaction
@@ -184,10 +184,12 @@ def work_chunk(
         if dry:
             find_suppressed(drafts)
         else:
-            store_leads(drafts, source="import", now=now)
-            if row.list_name:
-                tagged = write_tags(row.list_name, [one.id for one in planner.drafts.values()])
+            prepare_leads(drafts)
         with one_trip():  # the database writes while leads are scored and the file is read on
+            if not dry:
+                store_leads(drafts, source="import", now=now)
+                if row.list_name:
+                    tagged = write_tags(row.list_name, [one.id for one in planner.drafts.values()])
             again, stopped = importlog.note(
                 row, chunk.outcomes, planner.drafts, fates, entries, tagged=tagged, dry=dry, now=now
             )

@@ -225,11 +225,22 @@ class Lead(TenantOwned):
 class LeadScore(TenantOwned):
     """A lead's score under one ICP version, with its breakdown."""
 
+    # No key to the tenant in the database: the lead's has the tenant in it, and each is checked for
+    # every row. So it is in the three tables that get a row for each lead of an import.
     tenant = models.ForeignKey(
-        Tenant, on_delete=models.CASCADE, related_name="lead_scores", db_index=False
+        Tenant,
+        on_delete=models.CASCADE,
+        related_name="lead_scores",
+        db_index=False,
+        db_constraint=False,
     )
     lead = models.ForeignKey(Lead, on_delete=models.CASCADE, related_name="scores")
-    version = models.ForeignKey(IcpVersion, on_delete=models.CASCADE, related_name="scores")
+    version = models.ForeignKey(
+        IcpVersion,
+        on_delete=models.CASCADE,
+        related_name="scores",
+        db_index=False,  # those with the tenant before it serve
+    )
     total = models.PositiveSmallIntegerField()
     band = models.CharField(max_length=10, choices=Band.choices)
     eligible = models.BooleanField()
@@ -272,7 +283,11 @@ class LeadFacts(TenantOwned):
     """scoring.facts.Facts of a lead: what a what-if reads in its place. Scoring writes it."""
 
     tenant = models.ForeignKey(
-        Tenant, on_delete=models.CASCADE, related_name="lead_facts", db_index=False
+        Tenant,
+        on_delete=models.CASCADE,
+        related_name="lead_facts",
+        db_index=False,
+        db_constraint=False,  # see LeadScore
     )
     lead = models.OneToOneField(Lead, on_delete=models.CASCADE, related_name="facts")
     bio_words = models.TextField(blank=True)

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from django.db import models, transaction
 from django.db.models import Q
 
-from agenticos import leasing
+from agenticos import leasing, scope
 from agenticos.leasing import LeaseLost
 from agenticos.sql import analyse, check_references_now, insert_many, one_trip
 from leads import scoring
@@ -17,6 +17,7 @@ from leads.drafts import Draft, stored
 from leads.models import Band, Icp, IcpVersion, Lead, LeadFacts, LeadScore
 from leads.scoring.facts import Facts, facts_of
 from tenants import audit
+from tenants.models import Tenant
 
 CHUNK: Final = 4_000  # leads per transaction
 PART: Final = 250  # leads per statement: while the database writes some, the next are scored
@@ -94,9 +95,19 @@ def lock_icp() -> Icp | None:
 
     So an import, a re-scoring and a suppression see each other's rows whole: no lead is left
     without a score when the versions switch, and none slips past a suppression of the same moment.
-    This lock comes before any lock on leads.
+    This lock comes before any lock on leads. Before the first version is in force, the lock of
+    those who publish one stands for it.
     """
-    return Icp.objects.select_for_update().first()
+    icp = Icp.objects.select_for_update().first()
+    if icp is None:
+        lock_publishing(scope.tenant_id())
+        icp = Icp.objects.select_for_update().first()  # it may have come while we waited
+    return icp
+
+
+def lock_publishing(tenant_id: int) -> None:
+    """Make publishers wait for each other. Rows that only point to the tenant do not wait."""
+    Tenant.objects.select_for_update(no_key=True).get(pk=tenant_id)
 
 
 def put_in_force(icp: Icp | None, version: IcpVersion, now: datetime) -> None:

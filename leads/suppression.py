@@ -51,13 +51,6 @@ def digest_for(tenant_id: int) -> Any:
     return digest
 
 
-def mark_suppressed(drafts: Sequence[Draft], now: datetime) -> None:
-    """Mark the leads that have a suppressed identity."""
-    ids = {draft.id for draft in find_suppressed(drafts)}
-    if ids:
-        Lead.objects.filter(pk__in=ids, suppressed_at=None).update(suppressed_at=now)
-
-
 def find_suppressed(drafts: Sequence[Draft]) -> list[Draft]:
     """The drafts that have a suppressed identity; they say so from now on."""
     if not drafts or not Suppression.objects.exists():

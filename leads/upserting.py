@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from agenticos import scope
-from agenticos.sql import insert_many
+from agenticos.sql import insert_many, moment, new_ids, one_trip
 from leads import importing
 from leads.drafts import COLUMNS, UNKNOWN, Draft, stored
 from leads.models import Lead, LeadImport
 from leads.rescoring import Engine, write_scores
-from leads.suppression import mark_suppressed
+from leads.suppression import find_suppressed
 from tenants import limits
 
 
@@ -221,23 +221,38 @@ def write_leads(
     drafts: Sequence[Draft], engines: Sequence[Engine], *, source: str, now: datetime
 ) -> None:
     """Insert new leads, update known ones, score and check them; fills in the ids."""
-    store_leads(drafts, source=source, now=now)
-    write_scores(drafts, engines)
+    prepare_leads(drafts)
+    with one_trip():
+        store_leads(drafts, source=source, now=now)
+        write_scores(drafts, engines)
 
 
-def store_leads(drafts: Sequence[Draft], *, source: str, now: datetime) -> None:
-    """Insert new leads, update known ones and check them; they have ids then, but no scores."""
-    if not drafts:
-        return
+def prepare_leads(drafts: Sequence[Draft]) -> None:
+    """Look up what it takes to store leads: ids for new ones, and who must not be written to.
+
+    Have the tenant's turn (`rescoring.lock_icp`): nobody else adds one of them meanwhile.
+    """
     # Let go of ids first: within one statement the row that takes one may come earlier.
     moved = [one.id for one in drafts if one.ghl_id and one.values["ghl_id"] != one.ghl_id]
     if moved:
         Lead.objects.filter(pk__in=moved).update(ghl_id="")
-    written = insert_many(
+    new = [one for one in drafts if not one.id]
+    for draft, pk in zip(new, new_ids(Lead, len(new)) if new else [], strict=True):
+        draft.id = pk
+    find_suppressed(drafts)
+
+
+def store_leads(drafts: Sequence[Draft], *, source: str, now: datetime) -> None:
+    """Insert prepared leads that are new, and update the others. Scores are `write_scores`'."""
+    at = moment(now)
+    insert_many(
         Lead,
-        ["handle", *COLUMNS],
+        ["id", "handle", *COLUMNS, "suppressed_at"],
         # The values of a draft stand in the order of COLUMNS, however it was made.
-        [(draft.handle, *draft.values.values()) for draft in drafts],
+        [
+            (draft.id, draft.handle, *draft.values.values(), at if draft.suppressed else None)
+            for draft in drafts
+        ],
         constants={
             "source": source,
             "instagram_scoped_id": "",
@@ -246,9 +261,5 @@ def store_leads(drafts: Sequence[Draft], *, source: str, now: datetime) -> None:
         },
         unique=["tenant_id", "handle"],
         update=[*COLUMNS, "updated_at"],
-        returning=["id", "handle"],
+        keep=["suppressed_at"],
     )
-    ids = {handle: pk for pk, handle in written}
-    for draft in drafts:
-        draft.id = ids[draft.handle]
-    mark_suppressed(drafts, now)

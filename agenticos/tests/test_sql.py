@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from agenticos.sql import (
     Disappointed,
@@ -11,6 +14,8 @@ from agenticos.sql import (
     fetch,
     grown_lately,
     insert_many,
+    moment,
+    new_ids,
     one_trip,
     run,
     update_many,
@@ -19,6 +24,13 @@ from agenticos.tests.factories import make_lead
 from leads.models import Lead, LeadTag
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
+
+# What else a lead of nothing but its handle has to have.
+NEW = {
+    field.attname: timezone.now() if field.name.endswith("_at") else field.get_default()
+    for field in Lead._meta.concrete_fields
+    if not (field.null or field.primary_key or field.name in ("tenant", "handle"))
+}
 
 
 @pytest.fixture
@@ -93,6 +105,43 @@ def test_what_is_inserted_with_nothing_to_return_is_written_when_the_trip_ends(l
         )
         assert written == []
     assert set(lead.tags.values_list("name", flat=True)) == {"red", "blue"}
+
+
+def test_ids_are_known_before_their_rows_are_there_and_nobody_else_gets_them(lead, acme):
+    with transaction.atomic():
+        ids = new_ids(Lead, 3)
+        with one_trip():
+            insert_many(
+                Lead,
+                ["id", "handle"],
+                [(pk, f"lead{pk}") for pk in ids],
+                constants=NEW,
+                unique=["tenant_id", "handle"],
+            )
+            insert_many(
+                LeadTag,
+                ["lead_id", "name"],
+                [(pk, "red") for pk in ids],
+                unique=["tenant_id", "name", "lead_id"],
+            )
+    assert set(LeadTag.objects.values_list("lead_id", flat=True)) == set(ids)
+    assert len({*ids, lead.pk, make_lead(acme, "bea").pk}) == 5
+
+
+def test_what_is_kept_is_set_where_there_is_nothing(acme, in_tenant):
+    in_tenant(acme)
+    before, now = timezone.now() - timedelta(days=1), timezone.now()
+    make_lead(acme, "ana", suppressed_at=before)
+    make_lead(acme, "bea")
+    insert_many(
+        Lead,
+        ["handle", "suppressed_at"],
+        [("ana", moment(now)), ("bea", moment(now))],
+        constants=NEW,
+        unique=["tenant_id", "handle"],
+        keep=["suppressed_at"],
+    )
+    assert dict(Lead.objects.values_list("handle", "suppressed_at")) == {"ana": before, "bea": now}
 
 
 @pytest.mark.postgresql

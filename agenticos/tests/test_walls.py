@@ -10,9 +10,10 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from agenticos import scope
 from agenticos.invariants import references_between_tenant_tables
+from agenticos.postgres.schema import references
 from agenticos.sql import fetch, one_trip, run
 from agenticos.tests.factories import make_lead
-from leads.models import Lead, LeadTag
+from leads.models import Lead, LeadFacts, LeadTag
 from tenants.models import AuditEntry
 from tenants.owned import TenantOwned
 
@@ -95,6 +96,25 @@ def test_every_tenants_table_has_its_policy():
 def test_every_reference_between_tenants_tables_has_its_composite_key():
     assert untied() == set()
     assert doubled() == set()
+
+
+def test_a_table_without_a_key_to_the_tenant_always_leads_to_one_that_has_it():
+    spared = [model for model in OWNED if not model._meta.get_field("tenant").db_constraint]
+    assert LeadFacts in spared
+    for model in spared:
+        assert any(
+            field.related_model._meta.get_field("tenant").db_constraint
+            for field in references(model)
+            if not field.null
+        )
+
+
+def test_no_row_belongs_to_a_tenant_that_there_is_not(acme):
+    with scope.as_system("test"):
+        ana = Lead.objects.get(handle="ana")
+        with pytest.raises(IntegrityError) as refused:
+            LeadFacts.objects.create(tenant_id=acme.pk + 999, lead=ana, known=0, gates=0)
+    assert "leads_leadfacts_tenant_id_lead_id" in str(refused.value)
 
 
 def test_a_reference_into_another_tenant_is_refused(acme, rival):

@@ -1,14 +1,15 @@
 """ICP versions: scored beside the old one, switched at once, with nobody left out."""
 
+import threading
 from io import BytesIO
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings as hypothesis, strategies as st
 
-from agenticos import leasing, scope
+from agenticos import leasing, scope, sql
 from agenticos.errors import Refused
 from agenticos.leasing import new_token
 from leads import actions, drafts, intake, rescoring, tasks
@@ -264,3 +265,26 @@ def test_what_is_stored_is_what_the_scoring_says(acme, rows):
     publish(acme)
     tasks.rescore_slice()
     assert everybody_is_scored(live())
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_who_writes_leads_before_any_version_is_in_force_takes_turns_as_well(acme):
+    assert not Icp.objects.exists()
+    met: list[bool] = []
+
+    def wait_in_vain() -> None:
+        try:
+            with scope.as_tenant(acme), transaction.atomic(), sql.waiting_at_most(0.1):
+                rescoring.lock_icp()
+        except OperationalError:
+            met.append(True)
+        finally:
+            connection.close()
+
+    with transaction.atomic():
+        rescoring.lock_icp()
+        other = threading.Thread(target=wait_in_vain)
+        other.start()
+        other.join()
+    assert met
