@@ -196,6 +196,11 @@ class Slice:
             try:
                 with scope.as_tenant(tenant_id):
                     marked = self._settle(mine, next_rows, more)
+                    # At once: what is marked and not called would be `unknown`.
+                    for held in marked:
+                        held.fence = fence
+                        future = pool.submit(send, held, self.channels[held.account_id], self.stop)
+                        self.flying[future] = held
                     self._react(mine)
             except DataError:
                 # What was sent becomes `unknown` by the reaper; the other tenants go on.
@@ -204,10 +209,6 @@ class Slice:
             self.settled += len(mine)
             for held, outcome in mine:
                 self.diary.note(held, outcome, self.kinds[held.account_id])
-            for held in marked:
-                held.fence = fence
-                future = pool.submit(send, held, self.channels[held.account_id], self.stop)
-                self.flying[future] = held
 
     def _settle(
         self, done: list[tuple[Held, Outcome]], begin: list[Held], more: frozenset[int]
