@@ -47,6 +47,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"{marker} is not covered by this run"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _empty_quickly() -> Iterator[None]:
+    """Django's flush makes all types and rights anew, and truncates every table: half a second."""
+    from django.test import TransactionTestCase
+
+    from agenticos.tests.emptying import empty
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: empty())
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _fresh(settings: Any, tmp_path: Any) -> Iterator[None]:
     """Files and mail of a test go to its own folder; the cheapest hash serves for passwords.
@@ -59,6 +71,9 @@ def _fresh(settings: Any, tmp_path: Any) -> Iterator[None]:
     storages["default"]["OPTIONS"] = {"location": tmp_path / "files"}
     storages["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     settings.STORAGES = storages
+    # Each test client's middleware reads the whole folder, which another test may be filling.
+    settings.STATIC_ROOT = tmp_path / "static"
+    settings.STATIC_ROOT.mkdir()
     settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.API_LIMITS = dict.fromkeys(settings.API_LIMITS, (10**6, 10**6))
