@@ -54,8 +54,13 @@ TARGETS: Final = {
 
 
 def median(figures: list[Figure]) -> Figure:
-    """The run in the middle by its ratio, whole, so that value, limit and ratio are of one run."""
-    ordered = sorted(figures, key=lambda figure: figure["ratio"])
+    """The run in the middle, whole, so that value, limit and ratio are of one run.
+
+    In the middle by its ratio where that is wanted, else by its value.
+    """
+    target = TARGETS.get(figures[0]["name"])
+    by = "value" if target and "ratio" not in target.words else "ratio"
+    ordered = sorted(figures, key=lambda figure: figure[by])
     return {**ordered[len(ordered) // 2], "runs": len(ordered)}
 
 

@@ -29,6 +29,13 @@ def test_the_median_is_one_whole_run():
     assert (found["ratio"], found["value"], found["runs"]) == (0.6, 2.0, 3)
 
 
+def test_the_median_is_by_what_is_wanted():
+    runs = [
+        figure(name="rescore", ratio=r, value=v) for r, v in ((0.5, 3.0), (0.6, 1.0), (0.7, 2.0))
+    ]
+    assert table.median(runs)["value"] == 2.0
+
+
 def test_a_figure_that_misses_its_target_says_so():
     assert "**missed**" in table.rendered([figure(value=700.0)])
     assert "✓" in table.rendered([figure(value=1700.0)])
