@@ -82,11 +82,12 @@ def _seal_chunk(now: datetime) -> int:
         previous = seal.hash
         seals.append(seal)
     AuditSeal.objects.bulk_create(seals)
-    AuditEntry.objects.filter(pk__in=ids).update(sealed=True)
+    # Not those that another has sealed since they were read.
+    marked = AuditEntry.objects.filter(pk__in=ids, sealed=False).update(sealed=True)
     if seals:
         line = {"number": number, "hash": previous}
         transaction.on_commit(lambda: logger.info("audit.sealed", extra=line), robust=True)
-    return len(rows)
+    return marked
 
 
 PRUNED: Final = "audit.pruned"
