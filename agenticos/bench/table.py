@@ -23,10 +23,14 @@ Figure = dict[str, Any]
 
 
 class Target(NamedTuple):
-    """What is wanted in words, and whether a figure is that good."""
+    """What is wanted in words, whether a figure is that good, and which part of it that is about.
+
+    Of several runs the one in the middle by that part counts.
+    """
 
     words: str
     met: Callable[[Figure], bool]
+    by: str = "ratio"
 
 
 # From the project's plan, for two cores on PostgreSQL; `ratio` is to the limit of the same run.
@@ -35,31 +39,29 @@ TARGETS: Final = {
         "ratio ≥ 0.6 and ≥ 1 500/s", lambda f: f["ratio"] >= 0.6 and f["value"] >= 1500
     ),
     "dispatch-50ms": Target("ratio ≥ 0.8", lambda f: f["ratio"] >= 0.8),
-    "dispatch-2": Target("≥ 1.25 × one worker", lambda f: f["over_one"] >= 1.25),
+    "dispatch-2": Target("≥ 1.25 × one worker", lambda f: f["over_one"] >= 1.25, "over_one"),
     "import": Target(
         "ratio ≥ 0.1 and ≥ 10 000/s", lambda f: f["ratio"] >= 0.1 and f["value"] >= 10_000
     ),
-    "rescore": Target("1 000 000 in < 60 s", lambda f: f["value"] > 1_000_000 / 60),
-    "leads-page": Target("p95 ≤ 100 ms", lambda f: f["value"] <= 100),
-    "claim": Target("p95 ≤ 50 ms", lambda f: f["value"] <= 50),
-    "fairness": Target("≤ 5 s", lambda f: f["value"] <= 5),
+    "rescore": Target("1 000 000 in < 60 s", lambda f: f["value"] > 1_000_000 / 60, "value"),
+    "leads-page": Target("p95 ≤ 100 ms", lambda f: f["value"] <= 100, "value"),
+    "claim": Target("p95 ≤ 50 ms", lambda f: f["value"] <= 50, "value"),
+    "fairness": Target("≤ 5 s", lambda f: f["value"] <= 5, "value"),
     "isolation": Target("ratio ≥ 0.85", lambda f: f["ratio"] >= 0.85),
     "memory": Target(
         "≤ 150 MB sending, ≤ 250 MB importing",
         lambda f: f["cases"]["campaign"]["grown"] <= 150 and f["cases"]["import"]["grown"] <= 250,
+        "value",
     ),
-    "pages": Target("p95 ≤ 150 ms each", lambda f: not f["slow"]),
-    "preview": Target("< 1 s", lambda f: f["value"] < 1),
+    "pages": Target("p95 ≤ 150 ms each", lambda f: not f["slow"], "value"),
+    "preview": Target("< 1 s", lambda f: f["value"] < 1, "value"),
 }
 
 
 def median(figures: list[Figure]) -> Figure:
-    """The run in the middle, whole, so that value, limit and ratio are of one run.
-
-    In the middle by its ratio where that is wanted, else by its value.
-    """
+    """The run in the middle, whole, so that value, limit and ratio are of one run."""
     target = TARGETS.get(figures[0]["name"])
-    by = "value" if target and "ratio" not in target.words else "ratio"
+    by = target.by if target else "ratio"
     ordered = sorted(figures, key=lambda figure: figure[by])
     return {**ordered[len(ordered) // 2], "runs": len(ordered)}
 

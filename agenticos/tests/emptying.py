@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from agenticos import scope
 
 # The same before and after every test; `migrate` writes them.
-KEPT: Final = frozenset({"django_migrations", "django_content_type", "auth_permission"})
+KEPT: Final = frozenset({"django_content_type", "auth_permission"})
 # pg_relation_size is 0 for what nothing was ever written to.
 _WRITTEN: Final = """
 SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace

@@ -307,7 +307,7 @@ def test_no_cookie_travels_from_one_call_to_the_next(serve):
     assert b"acme" not in b"".join(server.requests)
 
 
-def test_eight_threads_share_the_client(serve):
+def test_eight_threads_share_the_connections(serve):
     def answer_all(sock: socket.socket) -> None:
         sock.sendall(KEPT)
         while sock.recv(65536):
