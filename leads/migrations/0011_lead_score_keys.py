@@ -7,21 +7,10 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('leads', '0008_lead_held'),
-        ('tenants', '0015_one_key'),
+        ('leads', '0010_lead_facts_key'),
     ]
 
     operations = [
-        migrations.AlterField(
-            model_name='importedlead',
-            name='tenant',
-            field=models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='imported_leads', to='tenants.tenant'),
-        ),
-        migrations.AlterField(
-            model_name='leadfacts',
-            name='tenant',
-            field=models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='lead_facts', to='tenants.tenant'),
-        ),
         migrations.AlterField(
             model_name='leadscore',
             name='tenant',
