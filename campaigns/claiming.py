@@ -41,6 +41,7 @@ from leads.models import Icp
 from tenants.models import Tenant
 
 ACCOUNTS_AT_ONCE = 32
+ACCOUNTS_AT_MOST = 512  # while there is nothing to send
 AT_LEAST = 50  # rows read at once
 LOCKED_FOR = timedelta(seconds=1)  # due rows that were not found are locked by somebody just now
 IDLE_BURST = 8  # rows per account and claim when its pause is switched off

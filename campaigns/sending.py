@@ -62,6 +62,7 @@ class Slice:
         self.token = new_token()
         self.owner = owner()
         self.width = settings.SEND_THREADS
+        self.looks_at = claiming.ACCOUNTS_AT_ONCE
         self.ready: deque[Held] = deque()
         self.flying: dict[Future[Outcome], Held] = {}
         self.done: list[tuple[Held, Outcome]] = []
@@ -124,7 +125,9 @@ class Slice:
         """Claim what is due; whether anything was found."""
         now = self.clock.now()
         fence = clocks.counted() + settings.LEASE_S - settings.FENCE_MARGIN_S
-        leased = claiming.lease_accounts(now, token=self.token, owner=self.owner)
+        leased = claiming.lease_accounts(
+            now, token=self.token, owner=self.owner, limit=self.looks_at
+        )
         found = False
         for tenant_id, account_ids in leased.items():
             with scope.as_tenant(tenant_id):
@@ -134,6 +137,10 @@ class Slice:
                 self.ready.append(held)
             self.campaigns |= {(tenant_id, pk) for pk in claim.campaigns}
             found = found or bool(claim.campaigns)
+        # Accounts without work were parked: likely there are more of them behind.
+        idle = bool(leased) and not found
+        more = min(2 * self.looks_at, claiming.ACCOUNTS_AT_MOST)
+        self.looks_at = more if idle else claiming.ACCOUNTS_AT_ONCE
         return found
 
     def _claim_for(self, account_ids: list[int], now: datetime) -> claiming.Claim:

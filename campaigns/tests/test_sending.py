@@ -15,7 +15,7 @@ from agenticos.tests.factories import (
     make_lead,
     make_message,
 )
-from campaigns import ledger, sending, settling
+from campaigns import claiming, ledger, sending, settling
 from campaigns.codes import Code
 from campaigns.models import Campaign, SendingAccount
 from campaigns.tests.running import counts, rows, running, states, usage_of
@@ -76,6 +76,28 @@ def test_many_rows_over_many_accounts_each_account_one_at_a_time(acme, clock, wi
     assert counts(campaign) == {"sent": 60}
     assert not wire.doubled()
     assert len({account for account, _ in wire.by_account}) == 5
+
+
+def test_many_accounts_without_work_are_parked_in_a_few_looks(acme, clock, wire, monkeypatch):
+    monkeypatch.setattr(claiming, "ACCOUNTS_AT_ONCE", 1)
+    monkeypatch.setattr(claiming, "ACCOUNTS_AT_MOST", 4)
+    running(acme, clock, leads=0, accounts=[make_account(acme) for _ in range(12)])
+    with scope.as_tenant(acme):
+        SendingAccount.objects.update(next_at=clock.now())
+    lease = claiming.lease_accounts
+    looks = []
+
+    def counted(*args, **kwargs):
+        leased = lease(*args, **kwargs)
+        looks.append(sum(map(len, leased.values())))
+        return leased
+
+    monkeypatch.setattr(claiming, "lease_accounts", counted)
+    work(clock, wire)
+    assert looks == [1, 2, 4, 4, 1]
+    with scope.as_tenant(acme):
+        assert not SendingAccount.objects.exclude(next_at=None).exists()
+        assert not SendingAccount.objects.exclude(claim_token="").exists()
 
 
 def test_every_sent_message_leaves_one_wish_for_the_crm(acme, clock, wire):
