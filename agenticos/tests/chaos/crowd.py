@@ -45,6 +45,11 @@ class Crowd:
         jobs += [lambda place=place: self._person(place) for place in range(PEOPLE)]  # type: ignore[misc]  # bound now, not later
         self._threads = [threading.Thread(target=job, daemon=True) for job in jobs]
 
+    def is_welcome(self) -> bool:
+        """Whether the web process answers."""
+        with self._client() as client:
+            return _timed(lambda: client.get("/healthz"))[0] == 200
+
     def start(self) -> None:
         for thread in self._threads:
             thread.start()

@@ -3,7 +3,8 @@
 The stage of `chaos` without its blows: two worker groups and a web process on a PostgreSQL and a
 Redis of their own; campaigns send, files are imported, drafts are started, people open pages. Each
 sample notes memory, threads and open files of every process, connections, and the rows and size of
-every table. Exit 0 when memory stayed flat, no connection leaked and no table grew that should not.
+every table. Exit 0 when memory stayed flat, no connection leaked, no table grew that should not,
+and each page had an answer.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from agenticos.tests.chaos.crowd import NOBODY
 from agenticos.tests.chaos.storm import PROCESSES, Storm
 from agenticos.tests.chaos.world import WRONG, steadily
 from campaigns.tests.killing import victims_of
@@ -209,6 +211,8 @@ def main() -> int:
         if args.samples:
             args.samples.write_text("".join(json.dumps(one) + "\n" for one in soak.samples))
     wrong = [name for name in WRONG if report[name]] + soak.found["grew"]
+    # Nothing is killed here, so each page has an answer.
+    wrong += ["pages without an answer"] if report["pages"].get(str(NOBODY)) else []
     sys.stdout.write(json.dumps({**report, **soak.found, "wrong": wrong}, indent=1) + "\n")
     return 1 if wrong else 0
 

@@ -143,6 +143,7 @@ class Storm:
             f"/t/acme/{page}" for page in ("", "campaigns/", "leads/", "ops/", "integrations/")
         ]
         self.crowd = Crowd(f"http://{self.places[0].address}:{self.port}", pages, cookie, key)
+        self._until(self.crowd.is_welcome, RECOVERS_S)  # or who comes first would be turned away
         self.crowd.start()
         self._until(lambda: steadily(self.world.sent, 0) > 0, RECOVERS_S)
 
