@@ -137,10 +137,11 @@ class Slice:
                 self.ready.append(held)
             self.campaigns |= {(tenant_id, pk) for pk in claim.campaigns}
             found = found or bool(claim.campaigns)
-        # Accounts without work were parked: likely there are more of them behind.
-        idle = bool(leased) and not found
-        more = min(2 * self.looks_at, claiming.ACCOUNTS_AT_MOST)
-        self.looks_at = more if idle else claiming.ACCOUNTS_AT_ONCE
+        if leased and not found and not self.flying:
+            # Accounts without work, likely with more behind, and no answer waits for a long look.
+            self.looks_at = min(2 * self.looks_at, claiming.ACCOUNTS_AT_MOST)
+        else:
+            self.looks_at = claiming.ACCOUNTS_AT_ONCE
         return found
 
     def _claim_for(self, account_ids: list[int], now: datetime) -> claiming.Claim:

@@ -215,11 +215,7 @@ def unsigned(claims, algorithm="none", tail=""):
     ],
 )
 def test_a_token_that_others_made_is_refused(claims, forge):
-    try:
-        token = forge(claims)
-    except (jwt.PyJWTError, TypeError):
-        pytest.skip("PyJWT does not even make it")
-    assert code_of(knock(token)) == (401, "invalid_token")
+    assert code_of(knock(forge(claims))) == (401, "invalid_token")
 
 
 @pytest.mark.parametrize(
@@ -235,11 +231,7 @@ def test_a_token_that_others_made_is_refused(claims, forge):
 def test_a_token_of_ours_that_says_something_else_is_refused(claims, change):
     for name, value in change.items():
         claims[name] = claims["iat"] + value if isinstance(value, timedelta) else value
-    try:
-        token = sign(claims)
-    except (jwt.PyJWTError, TypeError, ValueError, OverflowError):
-        pytest.skip("PyJWT does not even make it")
-    assert code_of(knock(token)) == (401, "invalid_token")
+    assert code_of(knock(sign(claims))) == (401, "invalid_token")
 
 
 @pytest.mark.parametrize("name", tokens.CLAIMS)

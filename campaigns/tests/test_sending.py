@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from datetime import timedelta
 
 import pytest
@@ -98,6 +99,20 @@ def test_many_accounts_without_work_are_parked_in_a_few_looks(acme, clock, wire,
     with scope.as_tenant(acme):
         assert not SendingAccount.objects.exclude(next_at=None).exists()
         assert not SendingAccount.objects.exclude(claim_token="").exists()
+
+
+def test_while_a_call_is_out_no_long_look_keeps_its_answer_waiting(acme, clock, monkeypatch):
+    monkeypatch.setattr(claiming, "ACCOUNTS_AT_ONCE", 1)
+    running(acme, clock, leads=0, accounts=[make_account(acme) for _ in range(4)])
+    with scope.as_tenant(acme):
+        SendingAccount.objects.update(next_at=clock.now())
+    turn = sending.Slice(clock, budget_s=60)
+    turn.flying = {Future(): None}
+    turn._claim()
+    assert turn.looks_at == 1
+    turn.flying = {}
+    turn._claim()
+    assert turn.looks_at == 2
 
 
 def test_every_sent_message_leaves_one_wish_for_the_crm(acme, clock, wire):
