@@ -8,9 +8,10 @@ import re
 
 import pytest
 from django.conf import settings
+from django.core.cache import caches
 from django.db import connection
 
-from agenticos.tests import environment
+from agenticos.tests import emptying, environment
 
 READERS = r'(?:env\.\w+|one_of|number|switch|address|url_config)\(\s*"([A-Z][A-Z0-9_]+)"'
 
@@ -35,6 +36,13 @@ def test_a_child_process_of_a_test_is_bound_too():
 
     with psycopg.connect(environment.for_children()["DATABASE_URL"]) as link:
         assert link.execute("SELECT session_user").fetchone() == (environment.PLAIN_ROLE,)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_counted_in_the_database_cache_is_not_left_to_the_next_test():
+    caches["database"].set("wrong-passwords", 1)
+    emptying.empty()
+    assert caches["database"].get("wrong-passwords") is None
 
 
 def test_the_tests_see_nothing_of_the_developers_environment():
