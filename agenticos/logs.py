@@ -88,7 +88,6 @@ def config(kind: str, level: str) -> dict[str, Any]:
         "loggers": {
             # httpx logs whole addresses; django-q prints a banner at every start.
             "httpx": {"level": "WARNING"},
-            "httpcore": {"level": "WARNING"},
             "django-q": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
             "django.request": {"level": "ERROR"},
             # It names every reset link whose form was too old.

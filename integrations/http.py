@@ -1,7 +1,8 @@
 """The only door to the outside: every outbound call of the product goes through `call()`.
 
-It keeps a deadline over the whole call (httpx has none), connects to public addresses only
-(`transport.py` does both), and sorts what went wrong into surely not done, never, perhaps done.
+It keeps a deadline over the whole call (`connection.py`; httpx has none), connects to public
+addresses only (`addresses.py`), and sorts what went wrong into surely not done, never, perhaps
+done.
 """
 
 import json as jsonlib
@@ -16,24 +17,17 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-import httpcore
 import httpx
 from django.conf import settings
 from django.utils.translation import gettext_noop as _
 
 from agenticos import meters
-from integrations import transport
+from integrations.connection import MAX_BODY, this_call
 from integrations.errors import Fault, ProviderError, Rejected, TryLater, Unsure
+from integrations.transport import Transport
 
 logger = logging.getLogger(__name__)
-# httpx logs whole URLs at INFO, httpcore requests with their headers at DEBUG.
-logging.getLogger("httpx").setLevel(logging.WARNING)
-logging.getLogger("httpcore").setLevel(logging.WARNING)
 
-CONNECT_S: Final = 3.0
-# Of each wait alone; the deadline ends them all together.
-_WAITS: Final = {"timeout": httpx.Timeout(120, connect=CONNECT_S, pool=CONNECT_S).as_dict()}
-MAX_BODY: Final = 2 * 1024 * 1024
 MAX_AFTER: Final = timedelta(days=1)
 
 Headers = Mapping[str, str]
@@ -94,30 +88,15 @@ _CONNECT_FAILED = _(
     "The provider could not be reached; nothing was sent. It will be tried again by itself. "
     "If this stays, check the provider's address and this machine's network."
 )
-_NOT_STARTED = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpcore.ConnectError,
-    httpcore.ConnectTimeout,
-    httpcore.PoolTimeout,
-)
+_NOT_STARTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _UNSPEAKABLE = (
     httpx.UnsupportedProtocol,
     httpx.LocalProtocolError,
-    httpcore.UnsupportedProtocol,
-    httpcore.LocalProtocolError,
+    httpx.InvalidURL,
+    ValueError,
+    TypeError,
 )
-_UNBUILDABLE = (httpx.InvalidURL, ValueError, TypeError)
-_TIMED_OUT = (httpx.TimeoutException, httpcore.TimeoutException)
-_CUT = (
-    httpx.TransportError,
-    httpcore.NetworkError,
-    httpcore.ProtocolError,
-    httpcore.ConnectionNotAvailable,
-    httpx.DecodingError,
-    OSError,
-)
+_CUT = (httpx.TransportError, httpx.DecodingError, OSError)
 
 
 def call(
@@ -139,18 +118,16 @@ def call(
     last byte. `classify` sorts an answer that came; None from it means "nothing special", and the
     status decides. Raises TryLater, Rejected, Unsure.
     """
-    transport.this_call.at = time.monotonic() + (
+    this_call.at = time.monotonic() + (
         settings.HTTP_TIMEOUT_S if deadline_s is None else deadline_s
     )
-    transport.this_call.written = None
+    this_call.written = None
     began = time.perf_counter()
     try:
         request = _request(method, url, json, params, headers)
         status, answer_headers, raw = _exchange(wire, request)
-    except _UNBUILDABLE as exc:
-        error: ProviderError = _unspeakable(exc)
-    except (*_UNSPEAKABLE, *_TIMED_OUT, *_CUT) as exc:
-        error = _broken(exc, effect)
+    except (*_UNSPEAKABLE, *_CUT) as exc:
+        error: ProviderError = _broken(exc, effect)
     else:
         body, readable = _parse(raw)
         found = _sort(status, answer_headers, body, readable, classify)
@@ -199,7 +176,7 @@ def pool() -> httpx.BaseTransport:
 
 @lru_cache(maxsize=1)
 def _pool_of(pid: int) -> httpx.BaseTransport:
-    return transport.Transport()
+    return Transport()
 
 
 def retry_after(headers: Headers, now: datetime) -> timedelta | None:
@@ -282,7 +259,7 @@ def _request(
     target = _url(url) if params is None else _url(url).copy_merge_params(params)
     if not target.host:
         raise httpx.InvalidURL("no host")
-    return httpx.Request(method, target, headers=sent, content=content, extensions=_WAITS)
+    return httpx.Request(method, target, headers=sent, content=content)
 
 
 @lru_cache(maxsize=1024)
@@ -292,7 +269,7 @@ def _url(url: str) -> httpx.URL:
 
 
 def _exchange(wire: httpx.BaseTransport, request: httpx.Request) -> tuple[int, Headers, bytes]:
-    """Send, and read the whole answer. Raises what httpx and httpcore raise."""
+    """Send, and read the whole answer. Raises what httpx raises."""
     response = wire.handle_request(request)
     try:
         return response.status_code, response.headers, _read(response)
@@ -346,13 +323,13 @@ def _sort(
 def _broken(exc: Exception, effect: bool) -> ProviderError:
     """Sort a call that brought no answer. Only the kind of the exception is kept."""
     detail = type(exc).__name__
-    if isinstance(exc, _UNSPEAKABLE) and not transport.this_call.written:
+    if isinstance(exc, _UNSPEAKABLE) and not this_call.written:
         return _unspeakable(exc)
     # `written is False` is proof: our own stream has not handed a byte to the socket. A reused
     # connection that the provider closed meanwhile usually takes the first bytes, so that is not.
-    if isinstance(exc, _NOT_STARTED) or transport.this_call.written is False:
+    if isinstance(exc, _NOT_STARTED) or this_call.written is False:
         return TryLater("connect_failed", _CONNECT_FAILED, detail=detail)
-    if isinstance(exc, _TIMED_OUT):
+    if isinstance(exc, httpx.TimeoutException):
         code = "no_answer"
     else:
         code = "garbage_answer" if isinstance(exc, httpx.DecodingError) else "connection_cut"

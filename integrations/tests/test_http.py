@@ -13,12 +13,17 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import HealthCheck, given, settings as hypothesis, strategies as st
 
-from integrations import http, transport
+from integrations import addresses, http, transport
 from integrations.errors import Fault, ProviderError, Rejected, TryLater, Unsure, words
 from integrations.http import Answer, call, retry_after
 
 KEPT = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n{"a": 1}'
+CHUNKED = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b'3\r\n{"a\r\n5\r\n": 1}\r\n0\r\nX-Trailer: 1\r\n\r\n'
+)
 OK = KEPT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 
 
@@ -29,6 +34,7 @@ class RawServer:
         self.act = act
         self.requests: list[bytes] = []
         self.read_first = True
+        self.taken = 0
         self.over = threading.Event()
         self.closed = threading.Semaphore(0)
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -42,6 +48,7 @@ class RawServer:
                 sock, _ = self.listener.accept()
             except OSError:
                 return
+            self.taken += 1
             threading.Thread(target=self._one, args=(sock,), daemon=True).start()
 
     def _one(self, sock: socket.socket) -> None:
@@ -70,6 +77,14 @@ def serve() -> Iterator[Callable[[Callable[[socket.socket], None]], RawServer]]:
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def serve_all() -> Iterator[RawServer]:
+    """One server for all examples; each sets what it does."""
+    server = RawServer(answer_all)
+    yield server
+    server.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +154,13 @@ def test_a_deadline_that_is_over_before_the_first_byte_is_proof(serve):
     assert server.requests in ([], [b""])
 
 
+def answer_all(sock: socket.socket) -> None:
+    """Answer every request of a kept connection."""
+    sock.sendall(KEPT)
+    while sock.recv(65536):
+        sock.sendall(KEPT)
+
+
 def drip(sock: socket.socket) -> None:
     """Feed header bytes for ever, each well within any read timeout."""
     sock.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
@@ -167,6 +189,24 @@ BROKEN: dict[str, tuple[Callable[[socket.socket], object], str]] = {
         ),
         "garbage_answer",
     ),
+    "cut in a chunk": (
+        lambda sock: sock.sendall(CHUNKED[:-9]),
+        "connection_cut",
+    ),
+    "two lengths": (
+        lambda sock: sock.sendall(OK.replace(b"\r\n\r\n", b"\r\nContent-Length: 7\r\n\r\n")),
+        "connection_cut",
+    ),
+    "another protocol": (
+        lambda sock: sock.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+        ),
+        "connection_cut",
+    ),
+    "a head without end": (
+        lambda sock: sock.sendall(b"HTTP/1.1 200 OK\r\n" + b"X-More: a\r\n" * 250_000),
+        "garbage_answer",
+    ),
     "an unknown coding": (
         lambda sock: sock.sendall(OK.replace(b"\r\n\r\n", b"\r\nContent-Encoding: br\r\n\r\n")),
         "garbage_answer",
@@ -192,6 +232,85 @@ def test_gzip_is_read(serve):
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
     server = serve(lambda sock: sock.sendall(head + packed))
     assert post(server.url).body == {"a": 2}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        CHUNKED,
+        b'HTTP/1.1 200 OK\r\n\r\n{"a": 1}',  # ends with the connection
+        b'HTTP/1.0 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}',
+        b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + KEPT,
+        b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED,
+        KEPT.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: h2,h2c\r\n\r\n"),
+        KEPT + KEPT.replace(b"1}", b"2}").replace(b"200 OK", b"500 No"),
+        KEPT + b"\r\n<<<",
+        OK + b"<<<",
+    ],
+)
+def test_an_answer_is_read_to_its_end_and_no_further(serve, answer):
+    server = serve(lambda sock: sock.sendall(answer))
+    for _ in range(2):
+        got = post(server.url)
+        assert (got.status, got.body) == (200, {"a": 1})
+        assert "x-trailer" not in got.headers
+        assert server.closed.acquire(timeout=5)
+    assert len(server.requests) == 2
+
+
+def test_it_does_not_matter_where_packets_end(serve):
+    for answer in (KEPT, CHUNKED):
+        for end in range(1, len(answer)):
+
+            def in_two(sock: socket.socket) -> None:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.sendall(answer[:end])  # noqa: B023  # is over before the next
+                sock.sendall(answer[end:])  # noqa: B023  # as above
+
+            server = serve(in_two)
+            assert post(server.url).body == {"a": 1}
+
+
+@hypothesis(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.sampled_from([KEPT, CHUNKED, KEPT[:40], CHUNKED[50:], b"\r\n", b"HTTP/1.1 ", b"0\r\n"])
+        | st.binary(max_size=20),
+        max_size=4,
+    ).map(b"".join)
+)
+def test_whatever_comes_back_is_an_answer_or_sorted(serve_all, sent):
+    """A stranger's bytes raise nothing but our own errors, and none that says "surely not"."""
+    serve_all.act = lambda sock: sock.sendall(sent)
+    try:
+        found: object = post(serve_all.url)
+    except ProviderError as error:
+        found = error
+    assert isinstance(found, Answer | Unsure)
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(serve):
+    server = serve(answer_all)
+    with transport.Transport() as wire:
+        for age in (0, 0, transport.KEEPALIVE_S):
+            for _, connection in wire._idle:
+                connection.idle_since -= age
+            assert call(wire, "POST", server.url, effect=True, deadline_s=5).status == 200
+    assert server.taken == 2
+
+
+def test_no_more_connections_are_kept_than_there_is_room_for(serve, monkeypatch):
+    monkeypatch.setattr(transport, "POOL_SIZE", 2)
+    servers = [serve(answer_all) for _ in range(4)]
+    with transport.Transport() as wire:
+        for server in servers:
+            assert call(wire, "POST", server.url, effect=True, deadline_s=5).status == 200
+        for server in servers[:2]:
+            assert server.closed.acquire(timeout=5)
+        assert call(wire, "POST", servers[3].url, effect=True, deadline_s=5).status == 200
+    assert [server.taken for server in servers] == [1, 1, 1, 1]
 
 
 def test_a_kept_connection_closed_by_the_provider_is_not_used_again(serve):
@@ -308,11 +427,6 @@ def test_no_cookie_travels_from_one_call_to_the_next(serve):
 
 
 def test_eight_threads_share_the_connections(serve):
-    def answer_all(sock: socket.socket) -> None:
-        sock.sendall(KEPT)
-        while sock.recv(65536):
-            sock.sendall(KEPT)
-
     server, got = serve(answer_all), []
 
     def work() -> None:
@@ -406,7 +520,7 @@ def test_tls_verifies_the_name_though_the_address_is_ours(serve, tmp_path, monke
     port = int(server.url.split(":")[2].split("/")[0])
     trusting = ssl.create_default_context(cafile=pem)
     monkeypatch.setattr(httpx, "create_ssl_context", lambda **_: trusting)
-    monkeypatch.setattr(transport, "_resolve", lambda *_: ["127.0.0.1"])
+    monkeypatch.setattr(addresses, "_resolve", lambda *_: ["127.0.0.1"])
     with transport.Transport() as wire:
         url = f"https://provider.example:{port}/"
         assert call(wire, "POST", url, json={}, effect=True, deadline_s=5).status == 200
