@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 import orjson
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models
 
 from agenticos import scope
 
@@ -41,13 +41,14 @@ def update_many(
     rows = list(rows)
     if not rows:
         return set()
-    sql = _update_sql(model, tuple(columns), guard, connection.vendor)
+    vendor = connection.vendor
+    sql = _update_sql(model, tuple(columns), guard, vendor)
     # All values travel as one JSON parameter, so nothing is bound cell by cell. Of that the
     # planner cannot know how many rows it holds, and would read the whole table: so the keys are
     # named a second time.
     table = _as_json(rows, _plain)
     keys = [row[0] for row in rows]
-    if connection.vendor == "postgresql":
+    if vendor == "postgresql":
         values = [table, keys, *params]
     else:
         sql = sql.replace("<keys>", ", ".join(["%s"] * len(keys)))
@@ -80,7 +81,7 @@ def _update_sql(
             f"CAST(r.value ->> {place} AS {_type(field)}) AS {quote(name)}"
             for place, (name, field) in enumerate(zip(columns, fields, strict=True))
         )
-        source = f"(SELECT {cells} FROM json_array_elements(CAST(%s AS json)) AS r(value)) AS v"
+        source = f"(SELECT {cells} FROM jsonb_array_elements(CAST(%s AS jsonb)) AS r(value)) AS v"
     else:
         cells = ", ".join(
             f"json_extract(r.value, '$[{place}]') AS {quote(name)}"
@@ -192,12 +193,15 @@ def new_ids(model: type[models.Model], count: int) -> list[int]:
     return list(range(first, first + count))
 
 
-_JSON: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
+_JSON: Final = {
+    "postgresql": orjson.OPT_NON_STR_KEYS,  # which reads times as orjson spells them
+    "sqlite": orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME,
+}
 
 
 def _as_json(rows: Sequence[Any], plain: Callable[[Any], str]) -> str:
-    """Rows as one JSON array; `plain` spells what JSON has no kind for, and times as well."""
-    return orjson.dumps(rows, default=plain, option=_JSON).decode()
+    """Rows as one JSON array; `plain` spells what JSON has no kind for, on SQLite times as well."""
+    return orjson.dumps(rows, default=plain, option=_JSON[connection.vendor]).decode()
 
 
 @models.Field.register_lookup
@@ -265,13 +269,14 @@ def _cursor() -> Any:
     Django's own binds values on the client, so each statement is a new one to the server. How
     often a statement comes before it is prepared: `prepare_threshold` in the settings.
     """
-    if connection.vendor != "postgresql":
-        return connection.cursor()
+    link = connections[DEFAULT_DB_ALIAS]  # looked up once: `connection` does so at every dot
+    if link.vendor != "postgresql":
+        return link.cursor()
     from psycopg import Cursor  # SQLite's machines have no libpq
 
-    connection.ensure_connection()
-    wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
-    return wrap(Cursor(connection.connection))  # type: ignore[arg-type]  # stubs name the wrapper
+    link.ensure_connection()
+    wrap = link.make_debug_cursor if link.queries_logged else link.make_cursor
+    return wrap(Cursor(link.connection))  # type: ignore[arg-type]  # stubs name the wrapper
 
 
 def run(sql: str, params: Sequence[Any]) -> None:

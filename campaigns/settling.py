@@ -147,10 +147,11 @@ def _reserve_leads(rows: Sequence[Held], now: datetime) -> set[int]:
                 now - timedelta(days=gap), connection
             )
         )
+    at = moment(now)
     reserved = update_many(
         Lead,
         ["id", "first_touch_at", "first_touch_by"],
-        sorted((row.lead_id, moment(now), row.id) for row in first),
+        sorted((row.lead_id, at, row.id) for row in first),
         guard=guard,
         params=params,
         hopeful=True,
@@ -216,7 +217,7 @@ def _write(
             until,
             owner,
             # As the claim left it: no index changes, so the row stays on its page (HOT).
-            moment(held.claimed_at),
+            held.claimed_at,
         )
         for held in marks
     ]
