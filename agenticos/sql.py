@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 import orjson
-from django.db import DEFAULT_DB_ALIAS, connection, connections, models
+from django.db import DEFAULT_DB_ALIAS, DataError, connection, connections, models
 
 from agenticos import scope
 
@@ -32,7 +32,7 @@ def update_many(
     """Give each row its own values in one statement; return the ids that were changed.
 
     In a block of `one_trip` an answer would be waited for: with `blind` it is not wanted (and
-    empty); with `hopeful` it is taken to be all rows, which the block's end makes sure of.
+    empty); with `hopeful` it is taken to be all rows, which the database makes sure of.
 
     `columns` are attribute names, the first of them the key that finds the row (usually `id`);
     `rows` hold a value for each: numbers, text, aware times or None. `guard` is an SQL condition
@@ -230,37 +230,66 @@ class Disappointed(Exception):
     """An answer inside `one_trip` was not what was hoped for; the transaction must be undone."""
 
 
-# The cursors of the trip under way, each with the rows that its answer is taken to have.
-_Trip = list[tuple[Any, Sequence[tuple[Any, ...]] | None]]
-_trip: ContextVar[_Trip | None] = ContextVar("trip", default=None)
+# What PostgreSQL's log says of it, as the text of a number that is none.
+_NOT_AS_HOPED: Final = "not as hoped: a stop, another worker or a suppression came first"
+# The cursor of the trip under way.
+_trip: ContextVar[Any] = ContextVar("trip", default=None)
 
 
 @contextmanager
-def one_trip() -> Iterator[None]:
+def one_trip(*, commits: bool = False) -> Iterator[None]:
     """Send the statements of a transaction one after the other without waiting for answers.
 
     Each answer costs a trip to the database and back, more than most statements themselves. Who
-    knows the likely answer goes on with it (`hope`, `hopeful`); the answers are looked at when
-    the block ends, and Disappointed is raised if one differs: undo, and go step by step. A block
-    within another is part of its trip. SQLite has no trips: there all answers are real at once.
+    knows the likely answer goes on with it (`hope`, `hopeful`); the database makes sure of it, and
+    Disappointed is raised when one differs, at the latest where the block ends: undo, and go step
+    by step. A block within another is part of its trip. SQLite has no trips: there all answers
+    are real at once.
+
+    With `commits`, the block is all of its transaction, and COMMIT travels with it; in a test's
+    transaction or another outer one nothing is committed before that ends.
     """
     if connection.vendor != "postgresql" or _trip.get() is not None:
         yield
         return
-    connection.ensure_connection()
-    connection.apply_scope()  # type: ignore[attr-defined]  # together with BEGIN: one trip
-    under_way: _Trip = []
-    mark = _trip.set(under_way)
+    link: Any = connections[DEFAULT_DB_ALIAS]
+    link.ensure_connection()
+    cursor = _cursor()
+    mark = _trip.set(cursor)
     try:
-        with connection.wrap_database_errors, connection.connection.pipeline():
+        with cursor, link.wrap_database_errors, link.connection.pipeline():
+            link.apply_scope()
             yield
-            for cursor, hope in under_way:
-                if hope is not None and sorted(cursor.fetchall()) != sorted(hope):
-                    raise Disappointed
+            if commits and link.in_atomic_block and not link.savepoint_ids:
+                link.commit_on_the_way()
+    except DataError as error:
+        if _NOT_AS_HOPED in str(error):
+            raise Disappointed from None
+        raise
     finally:
         _trip.reset(mark)
-        for cursor, _ in under_way:
-            cursor.close()
+
+
+def _made_sure(
+    sql: str, params: Sequence[Any], hope: Sequence[tuple[Any, ...]]
+) -> tuple[str, list[Any]]:
+    """The statement, answering nothing, but an error unless its answer is `hope`, in any order.
+
+    Hopes consist of numbers, truth values, single words and None, as records spell them.
+    """
+    records = [f"({','.join(map(_in_record, row))})" for row in hope]
+    return (
+        f"WITH found AS ({sql}) SELECT CAST(CASE WHEN count(*) = %s "
+        "AND bool_and(CAST(found AS text) = ANY(CAST(%s AS text[]))) "
+        f"THEN '1' ELSE '{_NOT_AS_HOPED}' END AS int) FROM found",
+        [*params, len(records), records],
+    )
+
+
+def _in_record(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(value).lower()[0] if isinstance(value, bool) else str(value)
 
 
 def _cursor() -> Any:
@@ -282,29 +311,24 @@ def _cursor() -> Any:
 def run(sql: str, params: Sequence[Any]) -> None:
     """Run a statement whose answer nobody wants; inside `one_trip` nobody waits for it either."""
     under_way = _trip.get()
-    if under_way is None:
-        with _cursor() as cursor:
-            cursor.execute(sql, params)
+    if under_way is not None:
+        under_way.execute(sql, params)
         return
-    cursor = _cursor()
-    under_way.append((cursor, None))
-    cursor.execute(sql, params)
+    with _cursor() as cursor:
+        cursor.execute(sql, params)
 
 
 def fetch(
     sql: str, params: Sequence[Any], *, hope: Sequence[tuple[Any, ...]] | None = None
 ) -> list[tuple[Any, ...]]:
     """Run a statement that answers with rows; inside `one_trip`, `hope` is taken as the answer."""
-    under_way = _trip.get()
-    if under_way is None or hope is None:
-        with _cursor() as cursor:
-            cursor.execute(sql, params)
-            rows: list[tuple[Any, ...]] = cursor.fetchall()
-            return rows
-    cursor = _cursor()
-    under_way.append((cursor, hope))
-    cursor.execute(sql, params)
-    return list(hope)
+    if hope is not None and _trip.get() is not None:
+        run(*_made_sure(sql, params, hope))
+        return list(hope)
+    with _cursor() as cursor:
+        cursor.execute(sql, params)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
 def check_references_now() -> None:

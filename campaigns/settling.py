@@ -60,7 +60,7 @@ def settle_and_mark(
     answer (`Held.mark`): the transaction may have to be repeated.
     """
     try:
-        with transaction.atomic(), one_trip():
+        with transaction.atomic(), one_trip(commits=True):
             return _settle_and_mark(done, begin, now, token=token, owner=owner, more=more)
     except Disappointed:  # a stop, a suppression, a lost claim: look at each answer
         with transaction.atomic():

@@ -130,11 +130,12 @@ def before_the_marks_commit(monkeypatch) -> Place:
     place, trip = Place(), sql.one_trip
 
     @contextmanager
-    def one_trip():
-        with trip():
+    def one_trip(**named):
+        with trip(**named):
             yield
-        if not place.reached.is_set():
-            place.stand()
+            if not place.reached.is_set():
+                sql.fetch("SELECT 1", [])  # so that all before it is done
+                place.stand()
 
     monkeypatch.setattr(settling, "one_trip", one_trip)
     return place
