@@ -9,10 +9,12 @@ marks the next rows in the same transaction.
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
+from queue import Empty, SimpleQueue
 from typing import ClassVar, Protocol
 
 from django.conf import settings
@@ -65,6 +67,7 @@ class Slice:
         self.looks_at = claiming.ACCOUNTS_AT_ONCE
         self.ready: deque[Held] = deque()
         self.flying: dict[Future[Outcome], Held] = {}
+        self.answers: SimpleQueue[Future[Outcome]] = SimpleQueue()  # those of `flying` that are in
         self.done: list[tuple[Held, Outcome]] = []
         self.channels: dict[int, Channel] = {}  # by account
         self.opened: dict[int, datetime | None] = {}  # when each one's secret was set
@@ -105,15 +108,7 @@ class Slice:
         if found and len(self.flying) < self.width:
             return True
         if self.flying:
-            finished, _ = wait(
-                self.flying,
-                timeout=LOOK_AGAIN_S if len(self.flying) < self.width else None,
-                return_when=FIRST_COMPLETED,
-            )
-            self._collect(finished)
-            if finished and self.flying:
-                finished, _ = wait(self.flying, timeout=COALESCE_S)
-                self._collect(finished)
+            self._collect(LOOK_AGAIN_S if len(self.flying) < self.width else None)
             return True
         if not begins:
             return False
@@ -209,6 +204,7 @@ class Slice:
                         held.fence = fence
                         future = pool.submit(send, held, self.channels[held.account_id], self.stop)
                         self.flying[future] = held
+                        future.add_done_callback(self.answers.put)
                     self._react(mine)
             except DataError:
                 # What was sent becomes `unknown` by the reaper; the other tenants go on.
@@ -269,9 +265,18 @@ class Slice:
         if rows:
             settling.give_back(rows, self.clock.now(), token=self.token)
 
-    def _collect(self, finished: set[Future[Outcome]]) -> None:
-        for future in finished:
+    def _collect(self, timeout: float | None) -> None:
+        """Wait for an answer, and then a moment for others."""
+        until: float | None = None
+        while self.flying:
+            try:
+                future = self.answers.get(timeout=timeout)
+            except Empty:
+                return
             self.done.append((self.flying.pop(future), future.result()))
+            now = time.monotonic()
+            until = until or now + COALESCE_S
+            timeout = max(until - now, 0)
 
     def _sleep(self) -> bool:
         """Sleep to the next due time if it is within the budget; False when it is not."""
@@ -289,9 +294,8 @@ class Slice:
     def _finish(self, pool: ThreadPoolExecutor) -> None:
         """Wait for the calls in flight, record them, and give the rest back."""
         mend_connection()
-        if self.flying:
-            finished, _ = wait(self.flying)
-            self._collect(finished)
+        while self.flying:
+            self._collect(None)
         if self.done:
             self._write([], pool)
         rows, self.ready = list(self.ready), deque()
