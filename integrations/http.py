@@ -252,14 +252,19 @@ def _request(
     sent = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "AgenticOS"}
     if headers:
         sent.update(headers)
-    content = None
+    body = b""
     if json is not None:
-        content = jsonlib.dumps(json, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = jsonlib.dumps(json, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        body = text.encode()
         sent["content-type"] = "application/json"
     target = _url(url) if params is None else _url(url).copy_merge_params(params)
     if not target.host:
         raise httpx.InvalidURL("no host")
-    return httpx.Request(method, target, headers=sent, content=content)
+    # Given a stream httpx adds no headers; adding these two it would build all of them anew.
+    sent["host"] = target.netloc.decode("ascii")
+    if body or method != "GET":
+        sent["content-length"] = str(len(body))
+    return httpx.Request(method, target, headers=sent, stream=httpx.ByteStream(body))
 
 
 @lru_cache(maxsize=1024)

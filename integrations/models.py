@@ -159,10 +159,18 @@ class SyncItem(Leased, TenantOwned):
         FAILED = "failed", _("Failed")
         DISCARDED = "discarded", _("Discarded")
 
+    # No key to the tenant in the database, as the connection's has the tenant in it, and no index
+    # on the connection alone: each message sent pays for them.
     tenant = models.ForeignKey(
-        Tenant, on_delete=models.CASCADE, related_name="sync_items", db_index=False
+        Tenant,
+        on_delete=models.CASCADE,
+        related_name="sync_items",
+        db_index=False,
+        db_constraint=False,
     )
-    connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="sync_items")
+    connection = models.ForeignKey(
+        Connection, on_delete=models.CASCADE, related_name="sync_items", db_index=False
+    )
     key = models.CharField(max_length=60)
     wanted = models.JSONField()
     wanted_rev = models.BigIntegerField()

@@ -81,4 +81,4 @@ def _raw(request: httpx.Request) -> bytes:
     lines += [b"%b: %b" % pair for pair in request.headers.raw]
     if _CONTROL.search(b"".join(lines)):
         raise httpx.LocalProtocolError("a control character")
-    return b"\r\n".join([*lines, b"", request.content])
+    return b"\r\n".join([*lines, b"", request.read()])
