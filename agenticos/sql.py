@@ -253,7 +253,6 @@ def one_trip(*, commits: bool = False) -> Iterator[None]:
         yield
         return
     link: Any = connections[DEFAULT_DB_ALIAS]
-    link.ensure_connection()
     cursor = _cursor()
     mark = _trip.set(cursor)
     try:
@@ -280,7 +279,7 @@ def _made_sure(
     records = [f"({','.join(map(_in_record, row))})" for row in hope]
     return (
         f"WITH found AS ({sql}) SELECT CAST(CASE WHEN count(*) = %s "
-        "AND bool_and(CAST(found AS text) = ANY(CAST(%s AS text[]))) "
+        "AND COALESCE(bool_and(CAST(found AS text) = ANY(CAST(%s AS text[]))), true) "
         f"THEN '1' ELSE '{_NOT_AS_HOPED}' END AS int) FROM found",
         [*params, len(records), records],
     )

@@ -147,6 +147,8 @@ def _versions(figure: Figure) -> str:
 def _aside(figure: Figure) -> str:
     """What is said beside a figure: how it stands to another one, or that it is no median."""
     aside = []
+    if "calls_alone" in figure:
+        aside.append(f"its calls alone {number(figure['calls_alone'])}")
     if "over_one" in figure:
         aside.append(f"{figure['over_one']} × one worker")
     if figure.get("runs") == 1:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
+from agenticos import scope
 from agenticos.sql import (
     Disappointed,
     check_references_now,
@@ -95,6 +97,85 @@ def test_a_block_within_another_is_part_of_its_trip(lead):
     with pytest.raises(Disappointed):
         hope_for_one_too_many()
     assert met
+
+
+def seen_by_others():
+    """What another connection sees of the cities: what is committed."""
+    with ThreadPoolExecutor(1) as other:
+
+        def look():
+            try:
+                with scope.as_system("test"):
+                    return cities()
+            finally:
+                connection.close()
+
+        return other.submit(look).result()
+
+
+@pytest.mark.postgresql
+def test_commit_travels_with_the_trip_that_is_all_of_its_transaction(lead):
+    with transaction.atomic():
+        with one_trip(commits=True):
+            update_many(Lead, ["id", "city"], [(lead.pk, "Olinda")], hopeful=True)
+        assert seen_by_others() == ["Olinda"]
+
+
+def test_a_trip_within_a_larger_transaction_commits_nothing(lead):
+    with transaction.atomic(), transaction.atomic():
+        with one_trip(commits=True):
+            update_many(Lead, ["id", "city"], [(lead.pk, "Olinda")], hopeful=True)
+        assert seen_by_others() == ["Recife"]
+    assert seen_by_others() == ["Olinda"]
+
+
+@pytest.mark.postgresql
+def test_a_disappointed_trip_does_not_commit(lead):
+    def hope_for_one_too_many():
+        with transaction.atomic(), one_trip(commits=True):
+            update_many(Lead, ["id", "city"], [(lead.pk, "Olinda")], hopeful=True)
+            update_many(Lead, ["id", "city"], [(0, "Natal")], hopeful=True)
+
+    with pytest.raises(Disappointed):
+        hope_for_one_too_many()
+    assert cities() == seen_by_others() == ["Recife"]
+
+
+@pytest.mark.postgresql
+def test_what_commit_refuses_is_djangos_error_and_undoes_the_transaction(lead):
+    def point_nowhere():
+        with transaction.atomic(), one_trip(commits=True):
+            update_many(Lead, ["id", "city", "owner_id"], [(lead.pk, "Natal", 10**9)], hopeful=True)
+
+    with pytest.raises(IntegrityError):
+        point_nowhere()
+    assert cities() == seen_by_others() == ["Recife"]
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize(
+    ("hope", "comes"),
+    [
+        ([(1, "a", True, None), (2, "b", False, 7)], True),
+        ([(2, "b", False, 7), (1, "a", True, None)], True),
+        ([(1, "a", True, None)], False),
+        ([(1, "a", True, None), (2, "b", True, 7)], False),
+        ([(1, "a", True, None), (2, "b", False, 7), (3, "c", False, 7)], False),
+        ([], False),
+    ],
+)
+def test_a_hope_is_all_rows_as_they_are(in_system, hope, comes):
+    rows = "SELECT * FROM (VALUES (1, 'a', true, NULL), (2, 'b', false, 7)) AS v"
+
+    def ask():
+        with transaction.atomic(), one_trip():
+            assert fetch(rows, [], hope=hope) == hope
+
+    if comes:
+        ask()
+        return
+    with pytest.raises(Disappointed):
+        ask()
 
 
 def test_what_is_inserted_with_nothing_to_return_is_written_when_the_trip_ends(lead):
