@@ -113,7 +113,7 @@ def insert_many(
     columns: Sequence[str],
     rows: Collection[Sequence[Any]],
     *,
-    unique: Sequence[str],
+    unique: Sequence[str] = (),
     update: Sequence[str] = (),
     add: Sequence[str] = (),
     keep: Sequence[str] = (),
@@ -124,7 +124,9 @@ def insert_many(
 
     `columns` are attribute names, `constants` hold for all rows. Where `unique` exists already,
     the columns `update` are set, the numbers `add` are added to what is there, and the columns
-    `keep` are set where there is nothing; with none of them that row is left alone. All rows
+    `keep` are set where there is nothing; with none of them that row is left alone. Without
+    `unique` all rows must be new, and need not be looked for first: one that is there is an
+    IntegrityError. All rows
     travel as one JSON parameter: the databases take it apart several times faster than thousands
     of parameters, and there is no limit on their number. With nothing to return, nobody waits for
     it in a block of `one_trip`.
@@ -163,10 +165,13 @@ def insert_many(
     sql = (
         f"INSERT INTO {table} "
         f"({', '.join(map(quote, [*fixed, *columns]))}) "
-        f"SELECT {', '.join([*held, *cells])} FROM {source} "
-        f"ON CONFLICT ({', '.join(map(quote, unique))}) "
-        f"DO {f'UPDATE SET {settings_}' if settings_ else 'NOTHING'}"
+        f"SELECT {', '.join([*held, *cells])} FROM {source}"
     )
+    if unique:
+        sql += (
+            f" ON CONFLICT ({', '.join(map(quote, unique))}) "
+            f"DO {f'UPDATE SET {settings_}' if settings_ else 'NOTHING'}"
+        )
     params = [*values, _as_json(list(rows), str)]
     if not returning:
         run(sql, params)

@@ -1,4 +1,4 @@
-"""Leads as they will stand in the table, light enough for a thousand at a time."""
+"""Leads as they will stand in the table, light enough for thousands at a time."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Draft:
     before: dict[str, Any] | None = None  # the stored values, once a row has changed some
     updates: int = 0
     suppressed: bool = False  # must not be written to, as far as is known
+    new: bool = False  # has its id, and is in no table yet
 
     def profile(self) -> scoring.Profile:
         """What the scoring sees of the lead. Empty text in the table is unknown text."""

@@ -37,6 +37,7 @@ class Entry:
     suppressed: bool = False
     repeated: bool = False
     tagged: bool = False
+    noted: bool = False  # is in the table
 
 
 _COLUMNS = (
@@ -49,7 +50,7 @@ def recall(row: LeadImport, handles: Set[str]) -> dict[str, Entry]:
     """What the import has noted about these handles."""
     noted = ImportedLead.objects.filter(lead_import=row, handle__any_of=handles)
     return {
-        values[0]: Entry(**dict(zip(_COLUMNS, values, strict=True)))
+        values[0]: Entry(**dict(zip(_COLUMNS, values, strict=True)), noted=True)
         for values in noted.values_list(*_COLUMNS)
     }
 
@@ -121,20 +122,20 @@ def note(
         if draft.changed:
             entry.at = now
             _change(entry, draft, fates.befores.get(handle), dry=dry)
-    insert_many(
-        ImportedLead,
-        _COLUMNS,
-        [
-            (
-                *(getattr(entries[handle], name) for name in _COLUMNS[:-1]),
-                moment(entries[handle].at),
-            )
-            for handle in drafts
-        ],
-        constants={"lead_import_id": row.pk, "kept": ""},
-        unique=["tenant_id", "lead_import_id", "handle"],
-        update=_COLUMNS[1:],
-    )
+    for noted in (True, False):
+        insert_many(
+            ImportedLead,
+            _COLUMNS,
+            [
+                (*(getattr(one, name) for name in _COLUMNS[:-1]), moment(one.at))
+                for one in map(entries.__getitem__, drafts)
+                if one.noted is noted
+            ],
+            constants={"lead_import_id": row.pk, "kept": ""},
+            # A rehearsal holds no lock: a worker that comes too late meets the rows of another.
+            unique=["tenant_id", "lead_import_id", "handle"] if noted or dry else [],
+            update=_COLUMNS[1:],
+        )
     return duplicates, stopped
 
 

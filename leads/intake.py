@@ -33,7 +33,7 @@ from leads.suppression import find_suppressed
 from leads.upserting import Fates, Planner, Problem, prepare_leads, store_leads
 from tenants import audit
 
-CHUNK: Final = 1_000  # records per transaction
+CHUNK: Final = 2_000  # records per transaction
 MAX_ATTEMPTS: Final = 5
 RAW_CELL: Final = importing.TEXT_LIMITS["bio"]  # characters kept of a refused row's cell
 

@@ -158,11 +158,15 @@ def write_scores(
     What a what-if needs of them is kept as well, but for those `known` by id, whose facts are.
     """
     with one_trip():
-        for start in range(0, len(leads), PART):
-            _write_part(leads[start : start + PART], engines, known)
+        for new in (True, False):
+            some = [lead for lead in leads if lead.new is new]
+            for start in range(0, len(some), PART):
+                _write_part(some[start : start + PART], engines, known, new=new)
 
 
-def _write_part(leads: Sequence[Draft], engines: Sequence[Engine], known: Set[int]) -> None:
+def _write_part(
+    leads: Sequence[Draft], engines: Sequence[Engine], known: Set[int], *, new: bool
+) -> None:
     facts: list[tuple[Any, ...]] = []
     scores: list[tuple[Any, ...]] = []
     for lead in leads:
@@ -187,13 +191,13 @@ def _write_part(leads: Sequence[Draft], engines: Sequence[Engine], known: Set[in
         LeadFacts,
         ["lead_id", *Facts._fields],
         facts,
-        unique=["tenant_id", "lead_id"],
+        unique=[] if new else ["tenant_id", "lead_id"],
         update=Facts._fields,
     )
     insert_many(
         LeadScore,
         ["version_id", "lead_id", *_SCORE],
         scores,
-        unique=["tenant_id", "version_id", "lead_id"],
+        unique=[] if new else ["tenant_id", "version_id", "lead_id"],
         update=_SCORE,
     )

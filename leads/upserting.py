@@ -238,28 +238,33 @@ def prepare_leads(drafts: Sequence[Draft]) -> None:
         Lead.objects.filter(pk__in=moved).update(ghl_id="")
     new = [one for one in drafts if not one.id]
     for draft, pk in zip(new, new_ids(Lead, len(new)) if new else [], strict=True):
-        draft.id = pk
+        draft.id, draft.new = pk, True
     find_suppressed(drafts)
 
 
 def store_leads(drafts: Sequence[Draft], *, source: str, now: datetime) -> None:
     """Insert prepared leads that are new, and update the others. Scores are `write_scores`'."""
     at = moment(now)
-    insert_many(
-        Lead,
-        ["id", "handle", *COLUMNS, "suppressed_at"],
-        # The values of a draft stand in the order of COLUMNS, however it was made.
-        [
-            (draft.id, draft.handle, *draft.values.values(), at if draft.suppressed else None)
-            for draft in drafts
-        ],
-        constants={
-            "source": source,
-            "instagram_scoped_id": "",
-            "created_at": now,
-            "updated_at": now,
-        },
-        unique=["tenant_id", "handle"],
-        update=[*COLUMNS, "updated_at"],
-        keep=["suppressed_at"],
-    )
+    known: dict[str, Any] = {
+        "unique": ["tenant_id", "handle"],
+        "update": [*COLUMNS, "updated_at"],
+        "keep": ["suppressed_at"],
+    }
+    for new in (True, False):
+        insert_many(
+            Lead,
+            ["id", "handle", *COLUMNS, "suppressed_at"],
+            # The values of a draft stand in the order of COLUMNS, however it was made.
+            [
+                (draft.id, draft.handle, *draft.values.values(), at if draft.suppressed else None)
+                for draft in drafts
+                if draft.new is new
+            ],
+            constants={
+                "source": source,
+                "instagram_scoped_id": "",
+                "created_at": now,
+                "updated_at": now,
+            },
+            **({} if new else known),
+        )

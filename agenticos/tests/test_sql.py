@@ -188,6 +188,14 @@ def test_what_is_inserted_with_nothing_to_return_is_written_when_the_trip_ends(l
     assert set(lead.tags.values_list("name", flat=True)) == {"red", "blue"}
 
 
+def test_rows_that_must_be_new_and_are_not_are_an_error(lead, acme):
+    columns = ["handle"]
+    insert_many(Lead, columns, [("bea",)], constants=NEW)
+    with pytest.raises(IntegrityError):
+        insert_many(Lead, columns, [("cleo",), ("ana",)], constants=NEW)
+    assert set(Lead.objects.values_list("handle", flat=True)) == {"ana", "bea"}
+
+
 def test_ids_are_known_before_their_rows_are_there_and_nobody_else_gets_them(lead, acme):
     with transaction.atomic():
         ids = new_ids(Lead, 3)

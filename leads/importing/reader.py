@@ -82,7 +82,7 @@ class Reader:
 
     def __next__(self) -> Row | Rejected:
         # No generator: that and the reader would refer to each other, and a block of lines and a
-        # thousand rows would stay until the collector comes.
+        # chunk of rows would stay until the collector comes.
         line, cells, trouble, raw = next(self._next)
         if self._count >= MAX_ROWS:
             raise BadFile("too_many_rows", limit=MAX_ROWS)
