@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -273,4 +274,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    # Whoever ends it, ends what it has started as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

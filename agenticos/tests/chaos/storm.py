@@ -313,6 +313,8 @@ class Storm:
         """PostgreSQL stands still and says nothing: the worst way to fail."""
         crowd = self.crowd
         assert crowd is not None
+        # The blow before may have killed the web process, whose successor takes seconds.
+        self._until(crowd.is_welcome, RECOVERS_S)
         crowd.seen()
         frozen = self.postgres.freeze()
         try:
@@ -417,6 +419,9 @@ class Storm:
             "left_claimed": self.left_claimed,
             "orphans": orphans,
             "hangs": self.hangs,
+            "unanswered_in_hangs": sum(
+                hang[asked].get("0", 0) for hang in self.hangs for asked in ("pages", "healthz")
+            ),
             "pages": {str(status): n for status, n in sorted(crowd.total.items())},
             "stuck_pages": crowd.total[STUCK],
             "broken_pages": dict(crowd.broken),

@@ -262,6 +262,6 @@ def steadily(ask: Callable[[], Any], default: Any) -> Any:
 WRONG: Final = (
     "doubled", "people_doubled", "strangers", "lost", "unsettled", "left_open", "unexplained",
     "contacts_doubled", "contacts_lost", "syncs_given_up", "imports_wrong", "drafts_doubled",
-    "drafts_lost", "violated", "stuck_pages", "broken_pages", "no_recovery", "slow_stops",
-    "left_claimed", "orphans",
+    "drafts_lost", "violated", "stuck_pages", "broken_pages", "unanswered_in_hangs", "no_recovery",
+    "slow_stops", "left_claimed", "orphans",
 )  # fmt: skip
