@@ -71,9 +71,9 @@ class Connection:
         if origin.scheme == "https":
             plain = self._sock
             try:
-                plain.settimeout(_left(httpx.ConnectTimeout))
+                plain.settimeout(_until(end))
                 self._sock = tls.wrap_socket(plain, server_hostname=origin.host)
-            except TimeoutError:
+            except (TimeoutError, httpx.ConnectTimeout):
                 plain.close()
                 raise httpx.ConnectTimeout("TLS") from None
             except OSError as exc:
@@ -200,9 +200,7 @@ class _Reading:
 def _connect(origin: Origin, end: float) -> socket.socket:
     failure: Exception = httpx.ConnectError("no address")
     for address in addresses_of(origin.host, origin.port, end - time.monotonic()):
-        left = end - time.monotonic()
-        if left <= 0:
-            raise httpx.ConnectTimeout("deadline")
+        left = _until(end)
         try:
             sock = socket.create_connection((address, origin.port), left)
         except TimeoutError:
@@ -213,6 +211,14 @@ def _connect(origin: Origin, end: float) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return sock
     raise failure
+
+
+def _until(end: float) -> float:
+    """Seconds that are left to connect in; raises httpx.ConnectTimeout when none are."""
+    left = end - time.monotonic()
+    if left <= 0:
+        raise httpx.ConnectTimeout("deadline")
+    return left
 
 
 def _left(expired: type[httpx.TimeoutException], timeout: float = math.inf) -> float:

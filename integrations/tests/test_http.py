@@ -504,6 +504,20 @@ def certificate(name: str, folder) -> str:
     return str(file)
 
 
+def test_a_handshake_that_hangs_ends_with_the_time_to_connect(serve, monkeypatch):
+    over = threading.Event()
+    monkeypatch.setattr(transport, "CONNECT_S", 0.2)
+    server = serve(lambda sock: over.wait(5))
+    server.read_first = False
+    error = error_of(server.url.replace("http:", "https:"), deadline_s=60)
+    over.set()
+    assert (type(error), error.code, error.detail) == (
+        TryLater,
+        "connect_failed",
+        "ConnectTimeout",
+    )
+
+
 def test_tls_verifies_the_name_though_the_address_is_ours(serve, tmp_path, monkeypatch):
     pem = certificate("provider.example", tmp_path)
     server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
