@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,6 +23,21 @@ def sandbox(server, settings):
     settings.GHL_BASE_URL = server.ghl_url
     server.reset()
     return server
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[socket.socket], None]], Any]]:
+    from integrations.tests.raw_server import RawServer
+
+    servers: list[RawServer] = []
+
+    def start(act: Callable[[socket.socket], None]) -> RawServer:
+        servers.append(RawServer(act))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
 
 
 @pytest.fixture
